@@ -85,7 +85,8 @@ class PublicKey:
             else:
                 self._verify_ecdsa(message, signature)
         except (InvalidSignature, ValueError) as error:
-            raise SignatureError(f"{self.algorithm} signature does not verify", actual=f"key {self.fingerprint}") from error
+            actual = f"key {self.fingerprint}"
+            raise SignatureError(f"{self.algorithm} signature does not verify", actual=actual) from error
 
     def _verify_ecdsa(self, message: bytes, signature: bytes) -> None:
         # Imported here: a verifier that meets Ed25519 only does not pay for it.
@@ -201,7 +202,7 @@ def _mldsa() -> Any:
 
 @dataclass(frozen=True, slots=True)
 class PrivateKey:
-    """A private key; ``sign`` gives the encoding that ``PublicKey.verify`` accepts. ML-DSA-44 and ECDSA are randomised."""
+    """A private key; ``sign`` gives the encoding that ``PublicKey.verify`` accepts (ML-DSA-44, ECDSA: randomised)."""
 
     public: PublicKey
     _key: Any = field(repr=False, compare=False)

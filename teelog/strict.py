@@ -50,5 +50,6 @@ def unhex(text: str | bytes, what: str = "hex", length: int | None = None) -> by
     if not _HEX.fullmatch(raw) or len(raw) % 2:
         raise MalformedError(f"{what} is not lower-case hex", actual=text[:80])
     if length is not None and len(raw) != 2 * length:
-        raise MalformedError(f"{what} has the wrong length", expected=f"{length} bytes", actual=f"{len(raw) // 2} bytes")
+        actual = f"{len(raw) // 2} bytes"
+        raise MalformedError(f"{what} has the wrong length", expected=f"{length} bytes", actual=actual)
     return bytes.fromhex(raw.decode())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+MISSING = "shared vectors are not at hand"
 ROOT = Path(__file__).resolve().parent.parent.parent / "shared" / "vectors"
 
 
@@ -13,5 +14,5 @@ def vectors(path: str) -> Path:
     """The vector file or folder ``path``; skips the test where the collection is not at hand."""
     found = ROOT / path
     if not found.exists():
-        pytest.skip(f"shared vectors are not at hand: {path}")
+        pytest.skip(f"{MISSING}: {path}")
     return found

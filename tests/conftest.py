@@ -1,0 +1,58 @@
+"""Rules of the whole test run.
+
+In continuous integration (CI set) with the vectors at hand, a test that was skipped for want of a vector fails the
+run: a renamed vector must not silently switch its test off.
+Tests in tests/interop carry the mark `interop`: `make test` leaves them to `make interop`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.vectors import MISSING, ROOT
+
+TESTS = Path(__file__).resolve().parent
+
+_missing: list[str] = []
+
+
+def _note(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if report.skipped and MISSING in str(report.longrepr):
+        _missing.append(report.nodeid)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in tests/interop needs another implementation, said here once (before `-m` is applied)."""
+    for item in items:
+        if "interop" in item.path.relative_to(TESTS).parts:
+            item.add_marker(pytest.mark.interop)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    _note(report)
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    _note(report)
+
+
+def _must_fail() -> bool:
+    return bool(_missing) and bool(os.environ.get("CI")) and ROOT.is_dir()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    # With pytest-xdist only the controller sees every report; a worker's exit status goes nowhere.
+    if _must_fail() and not hasattr(session.config, "workerinput"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _must_fail():
+        terminalreporter.section("vectors are at hand, yet these tests found theirs missing")
+        for nodeid in sorted(set(_missing)):
+            terminalreporter.line(f"FAILED {nodeid}")
