@@ -102,9 +102,7 @@ class PublicKey:
 
     def to_pem(self) -> bytes:
         """SPKI PEM, as ``from_pem`` accepts it."""
-        pem: bytes = self._key.public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        pem: bytes = self._key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         return pem
 
 

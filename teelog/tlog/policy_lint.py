@@ -1,0 +1,120 @@
+"""What a policy is worth: tolerated colluders, one operator counted once (PL-22). And writing one that passes.
+
+All vkeys of one key name are one operator. ``f`` is how many colluding operators can not show two clients different
+trees that both satisfy the quorum: the smallest overlap of two quorums, less one; 2k - n - 1 for k of n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from teelog.errors import ConfigError
+from teelog.tlog.policy import NONE, Policy, parse_policy
+from teelog.tlog.vkey import VerifierKey
+
+
+@dataclass(frozen=True, slots=True)
+class Lint:
+    """tolerated: f, at least -1. operators: the distinct key names that count. problems: empty if all is well."""
+
+    tolerated: int
+    operators: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+def lint(policy: Policy) -> Lint:
+    """Judges a policy; never raises."""
+    problems = [
+        f"{name!r} is one operator with {len(keys)} keys outside a common `any` group: it would count {len(keys)} times"
+        for name, keys in _operators(policy).items()
+        if len(keys) > 1 and not _is_operator_group(policy, keys)
+    ]
+    counted = _members(policy, policy.quorum) if policy.quorum != NONE else set()
+    unused = sorted(set(policy.witnesses) - counted)
+    if policy.quorum == NONE:
+        problems.append("quorum none: no witness is required, the log alone is trusted for everything")
+    elif unused:
+        problems.append(f"outside the quorum, so never counted: {', '.join(unused)}")
+    tolerated = (0 if policy.quorum == NONE else _overlap(policy, policy.quorum)) - 1
+    if policy.quorum != NONE and tolerated < 0:
+        problems.append("two disjoint sets of witnesses satisfy the quorum: no colluder is needed for a split view")
+    if not policy.logs:
+        problems.append("no log line: the caller must name the log")
+    operators = tuple(sorted({policy.witnesses[name].key.name for name in counted}))
+    return Lint(tolerated, operators, tuple(problems))
+
+
+def _operators(policy: Policy) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for witness in policy.witnesses.values():
+        found.setdefault(witness.key.name, []).append(witness.name)
+    return found
+
+
+def _is_operator_group(policy: Policy, keys: Iterable[str]) -> bool:
+    return any(set(group.members) == set(keys) and group.threshold == 1 for group in policy.groups.values())
+
+
+def _members(policy: Policy, name: str) -> set[str]:
+    if name in policy.witnesses:
+        return {name}
+    return set().union(*(_members(policy, member) for member in policy.groups[name].members))
+
+
+def _overlap(policy: Policy, name: str) -> int:
+    """The smallest number of operators that two sets satisfying ``name`` have in common."""
+    if name in policy.witnesses:
+        return 1
+    group = policy.groups[name]
+    if len({policy.witnesses[member].key.name for member in _members(policy, name)}) == 1:
+        return 1  # all keys of one operator
+    # Each name is a member only once (PL-10), so the two sets may share any 2k - n members: the cheapest.
+    shared = max(0, 2 * group.threshold - len(group.members))
+    return sum(sorted(_overlap(policy, member) for member in group.members)[:shared])
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """A witness as ``policy new`` takes it: its vkeys, all of one name, and its URL."""
+
+    keys: tuple[VerifierKey, ...]
+    url: str | None
+
+
+def write_policy(logs: Sequence[tuple[VerifierKey, str | None]], operators: Sequence[Operator], quorum: int) -> bytes:
+    """A policy that needs ``quorum`` of the operators, each counted once. Raises ConfigError.
+
+    Operator number i is named by its key name; its keys are ``NAME#ed25519`` and so on, grouped under ``any``.
+    """
+    lines = [_line("log", str(key), url) for key, url in logs]
+    names = []
+    for operator in operators:
+        name = operator.keys[0].name
+        if any(key.name != name for key in operator.keys):
+            raise ConfigError(
+                "the keys of one witness must have one name", actual=", ".join(k.name for k in operator.keys)
+            )
+        members = []
+        for key in operator.keys:
+            member = name if len(operator.keys) == 1 else f"{name}#{key.public.algorithm}"
+            lines.append(_line("witness", member, str(key), operator.url))
+            members.append(member)
+        if len(members) > 1:
+            lines.append(_line("group", name, "any", *members))
+        names.append(name)
+    if quorum == 0:
+        raise ConfigError(
+            "a quorum of 0 checks nothing", expected=f"1 to {len(names)}", hint="teelog policy new ... --quorum 3"
+        )
+    if not 1 <= quorum <= len(names):
+        raise ConfigError("quorum is out of range", expected=f"1 to {len(names)}", actual=quorum)
+    lines.append(_line("group", "witnesses", str(quorum), *names))
+    lines.append(_line("quorum", "witnesses"))
+    data = "".join(line + "\n" for line in lines).encode("utf-8", "surrogateescape")
+    parse_policy(data)
+    return data
+
+
+def _line(*words: str | None) -> str:
+    return " ".join(word for word in words if word is not None)
