@@ -43,6 +43,8 @@ def verify_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes],
     # PR-11: an index outside the tree, so anything at all in an empty tree, is refused.
     if not 0 <= index < size:
         raise ProofError("index is outside the tree", expected=f"below {size}", actual=index)
+    if len(leaf) != HASH_LENGTH or len(root_hash) != HASH_LENGTH:
+        raise ProofError("leaf and root must be 32-byte hashes", actual=f"{len(leaf)} and {len(root_hash)} bytes")
     subtree.verify(index, index + 1, size, leaf, root_hash, proof, "inclusion proof")
 
 
