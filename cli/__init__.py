@@ -1,0 +1,1 @@
+"""The `teelog` command. `main` holds the tree, `output` prints, one module per command group does the work."""
