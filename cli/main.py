@@ -13,6 +13,7 @@ import contextlib
 import importlib
 import importlib.util
 import os
+import select
 import sys
 import traceback
 from collections.abc import Sequence
@@ -139,6 +140,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+def _reader_left() -> bool:
+    """Whether stdout is a pipe that nobody reads any more."""
+    with contextlib.suppress(OSError, ValueError):
+        watch = select.poll()
+        watch.register(sys.stdout.fileno(), 0)
+        return any(event & select.POLLERR for _, event in watch.poll(0))
+    return False
+
+
 def _drop_stdout() -> None:
     """Lets the interpreter's own flush at exit succeed; the failure has been told."""
     with contextlib.suppress(OSError, ValueError):
@@ -164,8 +174,9 @@ def _run(arguments: list[str]) -> int:
         output.note("interrupted")
         return INTERRUPTED
     except BrokenPipeError as error:
-        sys.stdout.flush()  # raises again if it was stdout's reader that left
-        return _tell_os_error(error, as_json)
+        if _reader_left():
+            raise
+        return _tell_os_error(error, as_json)  # a peer's connection
     except BaseExceptionGroup as group:
         return _tell(_worst(group), as_json)
     except Exception as error:  # noqa: BLE001  the last handler: whatever it is, one cause and a code, never a traceback
