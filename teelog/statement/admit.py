@@ -1,0 +1,109 @@
+"""What an entry is, for those who take it in: a log's admission, a monitor, a reader of the log.
+
+``classify`` reads strictly and verifies nothing; the ``check_`` functions verify against a namespace that the caller
+looked up by ``ParsedEntry.namespace``. Splitting the two lets a server classify in its event loop and verify elsewhere.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from teelog.errors import MalformedError, VerificationError
+from teelog.statement import dsse, intoto, log_policy, release
+from teelog.statement import namespace as namespaces
+from teelog.statement.dsse import Envelope
+from teelog.statement.log_policy import LogPolicy, LogPolicyPredicate
+from teelog.statement.names import Stream
+from teelog.statement.namespace import Namespace, NamespacePredicate
+from teelog.statement.release import Release, ReleaseClaim, ReleasePredicate
+
+
+class Kind(enum.StrEnum):
+    LOG_POLICY = "log-policy"
+    NAMESPACE = "namespace"
+    RELEASE = "release"
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedEntry:
+    """A well-formed entry of which nothing is verified.
+
+    claim: LogPolicyPredicate, NamespacePredicate or ReleaseClaim, as ``kind`` says.
+    namespace: whose keys must have signed it; None for a log policy. stream: of a release.
+    """
+
+    kind: Kind
+    statement_id: str
+    envelope: Envelope
+    claim: LogPolicyPredicate | NamespacePredicate | ReleaseClaim
+    namespace: str | None
+    stream: Stream | None
+
+    @property
+    def predicate(self) -> LogPolicyPredicate | NamespacePredicate | ReleasePredicate:
+        return self.claim.predicate if isinstance(self.claim, ReleaseClaim) else self.claim
+
+
+def classify(entry: bytes) -> ParsedEntry:
+    """The kind and the strict reading of an entry's exact bytes.
+
+    Raises MalformedError; ``where`` is a JSON pointer into the envelope (/payload.., /signatures..) or into the
+    statement (/_type, /subject.., /predicate..).
+    """
+    envelope = dsse.parse(entry)
+    payload = envelope.claimed()
+    kind = intoto.claimed_predicate_type(payload)
+    if kind == release.PREDICATE_TYPE:
+        claim = release.read(payload)
+        release.check_index_keys(claim, len(envelope.signatures))
+        return ParsedEntry(Kind.RELEASE, envelope.statement_id, envelope, claim, claim.stream.namespace, claim.stream)
+    if kind == namespaces.PREDICATE_TYPE:
+        owned = namespaces.read(payload)
+        return ParsedEntry(Kind.NAMESPACE, envelope.statement_id, envelope, owned, owned.namespace, None)
+    if kind == log_policy.PREDICATE_TYPE:
+        policy = log_policy.read(payload)
+        return ParsedEntry(Kind.LOG_POLICY, envelope.statement_id, envelope, policy, None, None)
+    # A-51: no reading of a type that is not known.
+    raise MalformedError(
+        "predicate type is not known",
+        where="/predicateType",
+        expected=f"{release.PREDICATE_TYPE}, {namespaces.PREDICATE_TYPE} or {log_policy.PREDICATE_TYPE}",
+        actual=kind[:80],
+    )
+
+
+def check_release(parsed: ParsedEntry, namespace: Namespace, index: int | None = None) -> Release:
+    """The release, signed as ``namespace`` asks. Raises as ``release.verify``, ValueError for another kind."""
+    if not isinstance(parsed.claim, ReleaseClaim):
+        raise ValueError(f"not a release but a {parsed.kind}")
+    return release.verify(parsed.envelope, namespace, index, parsed.claim)
+
+
+def check_namespace_v0(parsed: ParsedEntry, log: str) -> Namespace:
+    """A first version, for the log of origin ``log``.
+
+    Raises as ``namespace.verify_first``, ValueError for another kind.
+    """
+    _check_log(parsed, Kind.NAMESPACE, log)
+    return namespaces.verify_first(parsed.envelope)
+
+
+def check_namespace_next(parsed: ParsedEntry, previous: Namespace, index: int | None = None) -> Namespace:
+    """A later version. Raises as ``namespace.verify_next``, ValueError for another kind."""
+    _check_log(parsed, Kind.NAMESPACE, previous.log)
+    return namespaces.verify_next(parsed.envelope, previous, index)
+
+
+def check_log_policy_v0(parsed: ParsedEntry, log: str) -> LogPolicy:
+    """Entry 0 of the log of origin ``log``. Raises as ``log_policy.verify_first``, ValueError for another kind."""
+    _check_log(parsed, Kind.LOG_POLICY, log)
+    return log_policy.verify_first(parsed.envelope)
+
+
+def _check_log(parsed: ParsedEntry, kind: Kind, log: str) -> None:
+    if parsed.kind is not kind or isinstance(parsed.claim, ReleaseClaim):
+        raise ValueError(f"not a {kind} but a {parsed.kind}")
+    # A-27: a statement for one log is not replayed to another.
+    if parsed.claim.log != log:
+        raise VerificationError("statement is for another log", expected=log, actual=parsed.claim.log)
