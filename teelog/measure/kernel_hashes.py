@@ -25,7 +25,7 @@ NOTHING = hashlib.sha256().digest()
 
 @dataclass(frozen=True, slots=True)
 class KernelHashes:
-    """SHA-256 (32 bytes each) of the kernel file as given to QEMU, of the initrd, and of the command line with a NUL."""
+    """SHA-256 (32 bytes each) of the kernel file as given to QEMU, the initrd, and the command line with a NUL."""
 
     kernel: bytes
     initrd: bytes

@@ -114,7 +114,9 @@ def section(gpa: int, size: int, number: int) -> Section:
     except ValueError as error:
         raise MalformedError("unknown type of SEV metadata section", actual=number) from error
     if gpa % PAGE or size % PAGE or gpa < 0 or size <= 0 or gpa + size > FOUR_GIB:
-        raise MalformedError("SEV metadata section is not made of whole pages below 4 GiB", actual=f"{gpa:#x}+{size:#x}")
+        raise MalformedError(
+            "SEV metadata section is not made of whole pages below 4 GiB", actual=f"{gpa:#x}+{size:#x}"
+        )
     if kind in _ONE_PAGE and size != PAGE:
         raise MalformedError(f"SEV metadata section {kind.name} is not one page", expected=PAGE, actual=size)
     return Section(gpa, size, kind)

@@ -20,7 +20,7 @@ def sev_digest(firmware: Firmware, hashes: KernelHashes | None) -> bytes:
 
 
 def sev_es_digest(firmware: Firmware, hashes: KernelHashes | None, vcpus: Vcpus) -> bytes:
-    """The SEV-ES launch digest, 32 bytes; raises MalformedError. SEV_FEATURES are 0 under SEV-ES, whatever vcpus says."""
+    """The SEV-ES launch digest, 32 bytes; raises MalformedError. SEV_FEATURES are always 0 here, not vcpus.features."""
     digest = hashlib.sha256(firmware.image + _table(firmware, hashes))
     digest.update(vmsa.reset_page(vmsa.BSP_EIP, vcpus.signature, 0, vcpus.vmm))
     other = vmsa.reset_page(firmware.layout.ap_eip(), vcpus.signature, 0, vcpus.vmm)

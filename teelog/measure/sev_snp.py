@@ -124,7 +124,9 @@ def _table_gpa(layout: Layout, part: Section) -> int:
     gpa = kernel_hashes.table_gpa(layout)
     # The VMM writes the table into this section, the firmware reads it from that address: apart, nothing is checked.
     if not part.gpa <= gpa < part.gpa + part.size:
-        raise MalformedError("hash table lies outside of the section for it", expected=f"{part.gpa:#x}", actual=f"{gpa:#x}")
+        raise MalformedError(
+            "hash table lies outside of the section for it", expected=f"{part.gpa:#x}", actual=f"{gpa:#x}"
+        )
     return gpa
 
 
