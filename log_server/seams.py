@@ -104,6 +104,14 @@ class Full(TeelogError):
         self.retry_after = retry_after
 
 
+class Frozen(TeelogError):
+    """The log has ended: nothing is admitted any more, ever. successor: the origin of the log that goes on, or None."""
+
+    def __init__(self, message: str, successor: str | None = None) -> None:
+        super().__init__(message)
+        self.successor = successor
+
+
 class Fenced(TeelogError):
     """Another opener took a later epoch. Certainly nothing was changed. This process must stop writing."""
 
@@ -215,11 +223,17 @@ class Pool(Protocol):
         """Front: one outcome an entry, in order, once all are in a published checkpoint.
 
         Raises Full at once, nothing half taken; UnavailableError where the sequencer stopped or the quorum is lost (the
-        entries may still be logged later: the same bytes again give the same index).
+        entries may still be logged later: the same bytes again give the same index); Frozen for good. A caller that is
+        cancelled while it waits changes nothing about the entries' fate (AP-03).
         """
 
     async def find(self, leaf: bytes) -> Logged | None:
         """Front: the entry with this leaf hash with a proof for the newest published checkpoint, None if unknown."""
+
+    async def namespaces(self, since: int = 0) -> list[tuple[int, bytes]]:
+        """Front: (index, entry) of every namespace statement with ``since`` <= index in the newest published checkpoint,
+        ascending. Asked at start, and again when a front meets a name or key that it does not know.
+        """
 
     def take(self, limit: int, wait: float) -> list[Admitted]:
         """Sequencer: at most ``limit`` entries in the order of submission; waits up to ``wait`` seconds for the first."""
