@@ -26,16 +26,14 @@ class Kind(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class ParsedEntry:
-    """A well-formed entry of which nothing is verified.
+class Statement:
+    """A well-formed statement of which nothing is verified.
 
     claim: LogPolicyPredicate, NamespacePredicate or ReleaseClaim, as ``kind`` says.
-    namespace: whose keys must have signed it; None for a log policy. stream: of a release.
+    namespace: whose keys must sign it; None for a log policy. stream: of a release.
     """
 
     kind: Kind
-    statement_id: str
-    envelope: Envelope
     claim: LogPolicyPredicate | NamespacePredicate | ReleaseClaim
     namespace: str | None
     stream: Stream | None
@@ -45,6 +43,34 @@ class ParsedEntry:
         return self.claim.predicate if isinstance(self.claim, ReleaseClaim) else self.claim
 
 
+@dataclass(frozen=True, slots=True)
+class ParsedEntry:
+    """A well-formed entry of which nothing is verified: an envelope with its statement."""
+
+    envelope: Envelope
+    statement: Statement
+
+    @property
+    def kind(self) -> Kind:
+        return self.statement.kind
+
+    @property
+    def statement_id(self) -> str:
+        return self.envelope.statement_id
+
+    @property
+    def predicate(self) -> LogPolicyPredicate | NamespacePredicate | ReleasePredicate:
+        return self.statement.predicate
+
+    @property
+    def namespace(self) -> str | None:
+        return self.statement.namespace
+
+    @property
+    def stream(self) -> Stream | None:
+        return self.statement.stream
+
+
 def classify(entry: bytes) -> ParsedEntry:
     """The kind and the strict reading of an entry's exact bytes.
 
@@ -52,18 +78,23 @@ def classify(entry: bytes) -> ParsedEntry:
     statement (/_type, /subject.., /predicate..).
     """
     envelope = dsse.parse(entry)
-    payload = envelope.claimed()
+    statement = read_statement(envelope.claimed())
+    if isinstance(statement.claim, ReleaseClaim):
+        release.check_index_keys(statement.claim, len(envelope.signatures))
+    return ParsedEntry(envelope, statement)
+
+
+def read_statement(payload: bytes) -> Statement:
+    """A statement of any known kind from its payload. Raises MalformedError (``where``: a JSON pointer into it)."""
     kind = intoto.claimed_predicate_type(payload)
     if kind == release.PREDICATE_TYPE:
         claim = release.read(payload)
-        release.check_index_keys(claim, len(envelope.signatures))
-        return ParsedEntry(Kind.RELEASE, envelope.statement_id, envelope, claim, claim.stream.namespace, claim.stream)
+        return Statement(Kind.RELEASE, claim, claim.stream.namespace, claim.stream)
     if kind == namespaces.PREDICATE_TYPE:
         owned = namespaces.read(payload)
-        return ParsedEntry(Kind.NAMESPACE, envelope.statement_id, envelope, owned, owned.namespace, None)
+        return Statement(Kind.NAMESPACE, owned, owned.namespace, None)
     if kind == log_policy.PREDICATE_TYPE:
-        policy = log_policy.read(payload)
-        return ParsedEntry(Kind.LOG_POLICY, envelope.statement_id, envelope, policy, None, None)
+        return Statement(Kind.LOG_POLICY, log_policy.read(payload), None, None)
     # A-51: no reading of a type that is not known.
     raise MalformedError(
         "predicate type is not known",
@@ -75,9 +106,9 @@ def classify(entry: bytes) -> ParsedEntry:
 
 def check_release(parsed: ParsedEntry, namespace: Namespace, index: int | None = None) -> Release:
     """The release, signed as ``namespace`` asks. Raises as ``release.verify``, ValueError for another kind."""
-    if not isinstance(parsed.claim, ReleaseClaim):
+    if not isinstance(parsed.statement.claim, ReleaseClaim):
         raise ValueError(f"not a release but a {parsed.kind}")
-    return release.verify(parsed.envelope, namespace, index, parsed.claim)
+    return release.verify(parsed.envelope, namespace, index, parsed.statement.claim)
 
 
 def check_namespace_v0(parsed: ParsedEntry, log: str) -> Namespace:
@@ -102,8 +133,8 @@ def check_log_policy_v0(parsed: ParsedEntry, log: str) -> LogPolicy:
 
 
 def _check_log(parsed: ParsedEntry, kind: Kind, log: str) -> None:
-    if parsed.kind is not kind or isinstance(parsed.claim, ReleaseClaim):
+    if parsed.kind is not kind or isinstance(parsed.statement.claim, ReleaseClaim):
         raise ValueError(f"not a {kind} but a {parsed.kind}")
     # A-27: a statement for one log is not replayed to another.
-    if parsed.claim.log != log:
-        raise VerificationError("statement is for another log", expected=log, actual=parsed.claim.log)
+    if parsed.statement.claim.log != log:
+        raise VerificationError("statement is for another log", expected=log, actual=parsed.statement.claim.log)

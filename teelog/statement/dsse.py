@@ -143,7 +143,7 @@ def parse(file: bytes) -> Envelope:
         raise MalformedError(
             "envelope is not in its one accepted encoding",
             expected="payload, payloadType, signatures [keyid, sig] in this order, no white space, standard base64",
-            hint="teelog sign FILE --key KEYREF re-encodes",
+            hint="teelog release publish re-encodes what other tools wrote",
         )
     return _envelope(wire, file)
 

@@ -27,7 +27,7 @@ _HEX = re.compile(r"(?:[0-9a-f]{2}){1,64}")
 
 Digest = Annotated[dict[str, str], strict_json.Members]
 
-_S = TypeVar("_S", bound="Statement")
+_S = TypeVar("_S", bound="Frame")
 
 
 class Subject(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -47,7 +47,7 @@ class Topic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     digest: Digest
 
 
-class Statement(msgspec.Struct, frozen=True):
+class Frame(msgspec.Struct, frozen=True):
     """The members before ``subject``; the kinds of statements derive from it and add the others, in order."""
 
     type: str = msgspec.field(name="_type")

@@ -52,7 +52,7 @@ class LogPolicyPredicate(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     frozen: Frozen | None = None
 
 
-class LogPolicyStatement(intoto.Statement, frozen=True, forbid_unknown_fields=True):
+class LogPolicyStatement(intoto.Frame, frozen=True, forbid_unknown_fields=True):
     subject: tuple[intoto.Topic, ...]
     predicate_type: str = msgspec.field(name="predicateType")
     predicate: LogPolicyPredicate

@@ -58,7 +58,7 @@ class NamespacePredicate(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     replaces: str | None = None
 
 
-class NamespaceStatement(intoto.Statement, frozen=True, forbid_unknown_fields=True):
+class NamespaceStatement(intoto.Frame, frozen=True, forbid_unknown_fields=True):
     subject: tuple[intoto.Topic, ...]
     predicate_type: str = msgspec.field(name="predicateType")
     predicate: NamespacePredicate

@@ -77,7 +77,7 @@ class ReleasePredicate(msgspec.Struct, frozen=True, omit_defaults=True):
     materials: tuple[Material, ...] = ()
 
 
-class ReleaseStatement(intoto.Statement, frozen=True):
+class ReleaseStatement(intoto.Frame, frozen=True):
     subject: tuple[intoto.Subject, ...]
     predicate_type: str = msgspec.field(name="predicateType")
     predicate: ReleasePredicate

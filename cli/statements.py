@@ -1,0 +1,76 @@
+"""What the commands on statement files share: read, sign in place, describe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from teelog.cli import files, keyref, output
+from teelog.errors import MalformedError
+from teelog.statement import draft, dsse, release
+from teelog.statement.admit import Kind
+from teelog.statement.draft import Draft
+
+
+def read(path: str) -> Draft:
+    """Raises UnavailableError, MalformedError."""
+    return draft.read(files.read(path, dsse.MAX_FILE, "statement"))
+
+
+def sign(path: str, refs: Sequence[str], only: Kind | None = None) -> None:
+    """Signs the statement in ``path`` with every KEYREF, in place; a key that has signed already adds nothing.
+
+    only: refuse statements of other kinds. Raises ConfigError, UnavailableError, MalformedError, SignatureError.
+    """
+    before = read(path)
+    kind = before.statement.kind
+    if only is not None and kind is not only:
+        raise wrong_kind(path, only, kind)
+    # All keys first: a wrong one leaves the file as it was.
+    after = draft.sign(before, [keyref.load_signer(ref) for ref in refs])
+    if after.file != before.file or path == output.STDOUT:
+        output.write_file(path, after.file, _mode(path))
+    added = sorted(set(after.signers) - set(before.signers))
+    talk = f"{describe(after)}: {len(added)} signature(s) added, {len(after.signers)} in all"
+    output.note(talk)
+    if path != output.STDOUT:
+        output.result(
+            [f"statement id  {after.statement_id}", *(f"signed by     {keyid}" for keyid in after.signers)],
+            {
+                "schema": "teelog-signed/v1",
+                "file": path,
+                "kind": kind,
+                "statement_id": after.statement_id,
+                "signers": list(after.signers),
+                "added": added,
+            },
+        )
+
+
+def wrong_kind(path: str, expected: Kind, actual: Kind) -> MalformedError:
+    """The error for a statement of another kind than the command is about."""
+    return MalformedError(f"{path} is not a {expected}", expected=expected, actual=actual)
+
+
+def _mode(path: str) -> int:
+    return 0o644 if path == output.STDOUT else Path(path).stat().st_mode & 0o777
+
+
+def describe(statement: Draft) -> str:
+    """One line: what the file states."""
+    claim = statement.statement.claim
+    if isinstance(claim, release.ReleaseClaim):
+        return f"release {claim.stream} {claim.predicate.version}"
+    name = statement.statement.namespace or claim.log
+    return f"{statement.statement.kind} {name} version {claim.version}"
+
+
+def signatures(statement: Draft) -> dict[str, Any]:
+    """The members that every ``show`` has in common."""
+    return {
+        "kind": statement.statement.kind,
+        "statement_id": statement.statement_id,
+        "signed": statement.envelope is not None,
+        "signers": list(statement.signers),
+    }
