@@ -85,7 +85,8 @@ class Operator:
 def write_policy(logs: Sequence[tuple[VerifierKey, str | None]], operators: Sequence[Operator], quorum: int) -> bytes:
     """A policy that needs ``quorum`` of the operators, each counted once. Raises ConfigError.
 
-    Operator number i is named by its key name; its keys are ``NAME#ed25519`` and so on, grouped under ``any``.
+    An operator is named by its key name; its keys are ``NAME:ed25519`` and so on, grouped under ``any``. No name has a
+    ``#``: readers exist that take it for the start of a comment.
     """
     lines = [_line("log", str(key), url) for key, url in logs]
     names = []
@@ -97,7 +98,7 @@ def write_policy(logs: Sequence[tuple[VerifierKey, str | None]], operators: Sequ
             )
         members = []
         for key in operator.keys:
-            member = name if len(operator.keys) == 1 else f"{name}#{key.public.algorithm}"
+            member = name if len(operator.keys) == 1 else f"{name}:{key.public.algorithm}"
             lines.append(_line("witness", member, str(key), operator.url))
             members.append(member)
         if len(members) > 1:
