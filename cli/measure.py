@@ -14,7 +14,7 @@ import click
 import msgspec
 
 from teelog import strict
-from teelog.cli import files, output
+from teelog.cli import files, output, statements
 from teelog.errors import MalformedError, TeelogError, UnavailableError
 from teelog.measure import expectation, kernel_hashes, launch_inputs, ovmf, sev_snp, vmsa
 from teelog.measure.kernel_hashes import KernelHashes
@@ -22,7 +22,8 @@ from teelog.measure.ovmf import Firmware
 from teelog.measure.registers import MAX_VARIANTS, SCHEMA, Registers, Variant
 from teelog.measure.sev_snp import Vcpus
 from teelog.measure.vmsa import Vmm
-from teelog.statement import dsse, release, strict_json
+from teelog.statement.admit import Kind
+from teelog.statement.release import ReleaseClaim
 
 PLATFORM = "sev-snp"
 DEFAULT_FEATURES = 0x1
@@ -273,24 +274,13 @@ def _table(variants: tuple[Variant, ...]) -> list[str]:
 
 def _compare(variants: tuple[Variant, ...], path: Path) -> None:
     """Raises VerificationError (a register differs) or NotEstablished (the release has no such variant)."""
-    claim = release.read(_statement(files.read(path, dsse.MAX_FILE, "release statement")))
+    made = statements.read(str(path))
+    claim = made.statement.claim
+    if not isinstance(claim, ReleaseClaim):
+        raise statements.wrong_kind(str(path), Kind.RELEASE, made.statement.kind)
     agreement = expectation.compare(variants, claim.predicate.variants)
     for name in agreement.left_open:
         output.warn(f"the release leaves register {name} open: any value passes")
     for other in agreement.unmeasured:
         output.warn(f"not measured, so not compared: {other.platform} {expectation.describe(other.when)}")
-    known = f"{claim.predicate.stream} {claim.predicate.version}"
-    output.note(f"equal to what {known} states for {len(variants)} variants; its signatures were not looked at")
-
-
-def _statement(file: bytes) -> bytes:
-    """The statement in ``file``, which is one or wraps one in an envelope with or without signatures; unverified."""
-    tree = strict_json.load(file)
-    if not isinstance(tree, dict) or "payload" not in tree:
-        return file
-    if tree.get("signatures"):
-        return dsse.parse(file).claimed()
-    payload = tree["payload"]
-    if not isinstance(payload, str):
-        raise MalformedError("payload is not base64", where="/payload")
-    return strict.b64(payload.encode(), "payload")
+    output.note(f"equal to {statements.describe(made)} in {len(variants)} variant(s); no signature was verified")
