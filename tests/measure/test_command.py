@@ -224,3 +224,25 @@ def test_published_launch_inputs_from_the_command_line():
     file = vectors("measure/sev-snp/dstack-expected.json")
     ran = teelog_process("measure", "sev-snp", "--launch", file, "--json")
     assert values(ran)[0].startswith("7f51e17f72a0")
+
+
+def test_from_measuring_to_a_release_that_holds_the_measurement(folder: Path):
+    registers_file, file = folder / "regs.json", folder / "release.json"
+    registers_file.write_bytes(run(folder, "--vcpus", "1,2", "--cpu-type", "EPYC-v4", "--json").stdout)
+    about = (
+        "--stream",
+        "acme.example/inference/stable",
+        "--version",
+        "1.4.2",
+        "--svn",
+        3,
+        "--registers",
+        registers_file,
+    )
+    assert teelog("release", "new", *about, "--out", file).code == 0
+    same = run(folder, "--vcpus", "2,1", "--cpu-type", "EPYC-v4", "--expect", file)
+    assert same.code == 0, same.stderr
+    (folder / "initrd.img").write_bytes(b"initrd with a visitor")
+    other = run(folder, "--vcpus", "2,1", "--cpu-type", "EPYC-v4", "--expect", file)
+    assert other.code == 1
+    assert "register measurement" in other.stderr
