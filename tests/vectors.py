@@ -1,13 +1,15 @@
-"""Where the shared test vectors lie. They are read in place and never copied into the project."""
+"""Where the shared test vectors lie: beside the project, or where TEELOG_VECTORS says. Never copied into it."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 MISSING = "shared vectors are not at hand"
-ROOT = Path(__file__).resolve().parent.parent.parent / "shared" / "vectors"
+_BESIDE = Path(__file__).resolve().parent.parent.parent / "shared" / "vectors"
+ROOT = Path(os.environ.get("TEELOG_VECTORS") or _BESIDE)
 
 
 def vectors(path: str) -> Path:
