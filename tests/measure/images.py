@@ -7,6 +7,11 @@ import struct
 from collections.abc import Sequence
 from uuid import UUID
 
+from hypothesis import HealthCheck, settings
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""For properties: a busy machine is no failure."""
+
 PAGE = 4096
 FOOTER = "96b582de-1fb2-45f7-baea-a366c55a082d"
 METADATA = "dc886566-984a-4798-a75e-5585a7bf67cc"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from teelog.errors import MalformedError
@@ -13,7 +13,18 @@ from teelog.measure import ovmf, sev_snp
 from teelog.measure.guid import guid
 from teelog.measure.kernel_hashes import KernelHashes
 from tests.measure import images
-from tests.measure.images import CPUID, FOOTER, KERNEL_HASHES, METADATA, RESET_BLOCK, SEC_MEM, SECRETS, image, metadata
+from tests.measure.images import (
+    CPUID,
+    FOOTER,
+    KERNEL_HASHES,
+    METADATA,
+    RESET_BLOCK,
+    SEC_MEM,
+    SECRETS,
+    UNHURRIED,
+    image,
+    metadata,
+)
 
 GOOD = image()
 HASHES = KernelHashes(bytes(32), bytes(32), bytes(32))
@@ -110,11 +121,13 @@ def _read(data: bytes) -> None:
         return
 
 
+@UNHURRIED
 @given(st.integers(0, len(GOOD)), st.booleans())
 def test_a_truncated_image_is_no_surprise(length: int, keep_end: bool):
     _read(GOOD[len(GOOD) - length :] if keep_end else GOOD[:length])
 
 
+@UNHURRIED
 @given(st.lists(st.tuples(st.integers(1, 1024), st.integers(0, 7)), min_size=1, max_size=4))
 def test_flipped_bits_are_no_surprise(flips: list[tuple[int, int]]):
     data = bytearray(GOOD)
@@ -123,7 +136,7 @@ def test_flipped_bits_are_no_surprise(flips: list[tuple[int, int]]):
     _read(bytes(data))
 
 
-@settings(max_examples=200)
+@UNHURRIED
 @given(
     st.integers(0, 0xFFFF),
     st.integers(0, 0xFFFFFFFF),
@@ -137,6 +150,7 @@ def test_lying_lengths_are_no_surprise(table: int, from_end: int, size: int, cou
     _read(image(block=metadata(size=size, count=count)))
 
 
+@UNHURRIED
 @given(
     st.lists(
         st.tuples(
@@ -153,6 +167,7 @@ def test_strange_sections_are_no_surprise(sections: list[tuple[int, int, int]], 
     _read(image(block=metadata(sections), entries=entries))
 
 
+@UNHURRIED
 @given(st.binary(max_size=300), st.integers(0, 0xFFFF))
 def test_a_table_of_noise_is_no_surprise(noise: bytes, length: int):
     data = bytearray(image(table_length=length))
