@@ -83,7 +83,7 @@ class Staged:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What ``LogState.open`` found. epoch: this opener's. size, root: last_signed. published: the newest published note."""
+    """What ``LogState.open`` found. epoch: this opener's. size, root: last_signed. published: the newest note."""
 
     epoch: int
     size: int
@@ -143,9 +143,11 @@ class LogState(Protocol):
         Exact for everything committed in this or an earlier epoch.
         """
 
-    def commit(self, epoch: int, previous: tuple[int, bytes], batch: Staged, hashes: Sequence[tuple[bytes, int]]) -> None:
-        """One durable transaction: epoch and (size, root) match -> store the batch, remember ``hashes`` (leaf hashes and
-        statement ids with their index), last_signed := (batch.size, batch.root).
+    def commit(
+        self, epoch: int, previous: tuple[int, bytes], batch: Staged, hashes: Sequence[tuple[bytes, int]]
+    ) -> None:
+        """One durable transaction: epoch and (size, root) match -> store the batch, remember ``hashes`` (leaf hashes
+        and statement ids with their index), last_signed := (batch.size, batch.root).
 
         The stored batch is read back and compared inside the transaction (R-07). Raises Fenced or Stale: certainly
         nothing changed. Every other exception is UnknownOutcome to the caller.
@@ -182,7 +184,7 @@ class TileStore(Protocol):
         """Atomically and durably replaces the published checkpoint."""
 
     def drop_partials(self, full: Sequence[str]) -> int:
-        """Deletes ``FULL.p/*`` for each path, only after FULL is confirmed readable; idempotent. Returns the count (TT-17)."""
+        """Deletes ``FULL.p/*`` of each path once FULL is confirmed readable (TT-17); idempotent. Returns the count."""
 
     def probe(self) -> None:
         """Proves create-once and read-after-write on scratch keys. Raises ConfigError."""
@@ -231,12 +233,13 @@ class Pool(Protocol):
         """Front: the entry with this leaf hash with a proof for the newest published checkpoint, None if unknown."""
 
     async def namespaces(self, since: int = 0) -> list[tuple[int, bytes]]:
-        """Front: (index, entry) of every namespace statement with ``since`` <= index in the newest published checkpoint,
-        ascending. Asked at start, and again when a front meets a name or key that it does not know.
+        """Front: (index, entry) of every namespace statement, ``since`` <= index, in the newest published checkpoint.
+
+        Ascending. Asked at start, and again when a front meets a name or key that it does not know.
         """
 
     def take(self, limit: int, wait: float) -> list[Admitted]:
-        """Sequencer: at most ``limit`` entries in the order of submission; waits up to ``wait`` seconds for the first."""
+        """Sequencer: at most ``limit`` entries, as submitted; waits ``wait`` seconds at most for the first."""
 
 
 def bundle_slices(batch: Staged) -> Iterator[bytes]:

@@ -1,0 +1,117 @@
+"""What a log says about itself: ``/log.json`` for programs and a plain page for people.
+
+Informational, never trust: keys and witnesses come from a verifier's own policy file.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+from dataclasses import asdict, dataclass, field
+
+import msgspec
+from aiohttp import web
+
+from teelog.errors import TeelogError
+from teelog.log_server.limits import Limits, Retention
+from teelog.log_server.problems import NO_STORE
+from teelog.log_server.read import Reader
+from teelog.tlog import checkpoint, note
+
+SCHEMA = "teelog-log/v1"
+
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:48rem;margin:2rem auto;padding:0 1rem}code{word-break:break-all}"
+)
+# A-70: nothing but this one style sheet.
+CSP = (
+    "default-src 'none'; style-src 'sha256-"
+    + base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+    + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LogInfo:
+    """A log as its configuration describes it.
+
+    vkeys: of the log. witnesses: (name, vkey, url or None). intervals: name -> seconds.
+    """
+
+    origin: str
+    vkeys: tuple[str, ...]
+    witnesses: tuple[tuple[str, str, str | None], ...] = ()
+    raw: bool = False
+    intervals: dict[str, float] = field(default_factory=dict)
+
+
+class About:
+    """Answers ``/`` and ``/log.json``."""
+
+    def __init__(self, info: LogInfo, limits: Limits, retention: Retention, reader: Reader) -> None:
+        self._info = info
+        self._reader = reader
+        shown = asdict(limits)
+        for private in ("unlimited", "trusted_proxies", "cache_bytes"):
+            del shown[private]
+        self._json = msgspec.json.encode(
+            {
+                "schema": SCHEMA,
+                "origin": info.origin,
+                "vkeys": info.vkeys,
+                "witnesses": [{"name": name, "vkey": vkey, "url": url} for name, vkey, url in info.witnesses],
+                "raw": info.raw,
+                "intervals_s": info.intervals,
+                "limits": {"entry_bytes": 65_535, **shown},
+                # R-12: numbers of 64 bits are strings.
+                "min_index": str(retention.min_index),
+                "retention": retention.policy or None,
+            }
+        )
+
+    async def get_json(self, _request: web.BaseRequest) -> web.Response:
+        headers = {"Content-Type": "application/json", "Cache-Control": NO_STORE, "X-Content-Type-Options": "nosniff"}
+        return web.Response(body=self._json + b"\n", headers=headers)
+
+    async def get_page(self, _request: web.BaseRequest) -> web.Response:
+        headers = {
+            "Content-Type": "text/html; charset=utf-8",
+            "Cache-Control": NO_STORE,
+            "Content-Security-Policy": CSP,
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+        }
+        return web.Response(body=self._page().encode(), headers=headers)
+
+    def _page(self) -> str:
+        info = self._info
+        origin = html.escape(info.origin)
+        keys = "".join(f"<li><code>{html.escape(vkey)}</code></li>" for vkey in info.vkeys)
+        names = dict.fromkeys(name for name, _, _ in info.witnesses)
+        witnesses = "".join(f"<li>{html.escape(name)}</li>" for name in names) or "<li>none</li>"
+        raw = "<p><strong>Raw mode: this log takes any bytes from anyone.</strong></p>" if info.raw else ""
+        return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{origin}</title><style>{_STYLE}</style></head><body>
+<h1>{origin}</h1>
+<p>A transparency log for what runs inside trusted execution environments.
+It holds {html.escape(self._size())}.</p>{raw}
+<ul><li><a href="/checkpoint">/checkpoint</a>: the signed head of the log</li>
+<li>/tile/&lt;L&gt;/&lt;N&gt;, /tile/entries/&lt;N&gt;: its tree and entries (c2sp.org/tlog-tiles)</li>
+<li>/entries/&lt;leaf hash&gt;: the proof of an entry (c2sp.org/tlog-proof)</li>
+<li><a href="/log.json">/log.json</a>: limits and intervals</li></ul>
+<h2>Keys</h2><p>For comparison only: a verifier takes keys from its own policy file.</p><ul>{keys}</ul>
+<h2>Witnesses</h2><ul>{witnesses}</ul>
+</body></html>
+"""
+
+    def _size(self) -> str:
+        try:
+            return f"{published_size(self._reader.checkpoint())} entries"
+        except TeelogError:
+            return "no published checkpoint"
+
+
+def published_size(data: bytes) -> int:
+    """The size in a checkpoint of our own, as it lies in our directory. Raises MalformedError."""
+    return checkpoint.parse_body(note.parse(data).claimed_text()).size

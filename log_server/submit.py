@@ -1,0 +1,390 @@
+"""Submissions and what is answered to them.
+
+    POST /entries           one file; 201, or 200 if it was logged before; the body is its tlog-proof
+    POST /entries/batch     many, each behind its big-endian uint16 length; one verdict each
+    GET  /entries/<hash>    the proof of a known entry, by leaf hash
+    POST /add               raw mode only: any bytes; the decimal index
+
+An answer of 200 or 201 is given once the entry is in a published checkpoint, and says where (AP-01). There is no 202:
+nothing is promised (AP-02).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
+from typing import Any
+
+import msgspec
+from aiohttp import hdrs, web
+
+from teelog.errors import UnavailableError
+from teelog.log_server import admission
+from teelog.log_server.admission import Admission
+from teelog.log_server.limits import Limits
+from teelog.log_server.metrics import Metrics
+from teelog.log_server.problems import NO_STORE, Kind, Problem
+from teelog.log_server.read import TEXT
+from teelog.log_server.seams import Admitted, Frozen, Full, Logged, Outcome, Pool, Rejected
+from teelog.tlog.proof import TlogProof
+from teelog.tlog.tiles import MAX_ENTRY
+
+ONE_FILE = frozenset({"application/json", "application/vnd.dsse.envelope.v1+json"})
+MANY_FILES = frozenset({"application/octet-stream"})
+BATCH_SCHEMA = "teelog-batch/v1"
+REFRESH_SECONDS = 1.0
+"""How often at most an unknown namespace or key makes a front ask the pool for news."""
+
+_LEAF = re.compile(r"/entries/([0-9a-f]{64})")
+
+
+class BatchItem(msgspec.Struct, omit_defaults=True):
+    """One verdict. status: as the entry alone would have had. index: decimal. checkpoint: place in ``checkpoints``."""
+
+    status: int
+    leaf: str | None = None
+    index: str | None = None
+    checkpoint: int | None = None
+    proof: tuple[bytes, ...] | None = None
+    problem: dict[str, Any] | None = None
+
+
+class BatchAnswer(msgspec.Struct):
+    """``{"schema","checkpoints":[note..],"results":[..]}``: all that is needed to write each entry's tlog-proof."""
+
+    schema: str
+    checkpoints: list[str]
+    results: list[BatchItem]
+
+
+class Quota:
+    """New entries of a namespace in a UTC day. A repeated or refused entry costs nothing (R-34)."""
+
+    def __init__(self, per_day: int, now: Callable[[], float]) -> None:
+        self.per_day = per_day
+        self._now = now
+        self._day = 0
+        self._used: dict[str, int] = {}
+
+    def take(self, name: str | None) -> bool:
+        """Takes one, unless there is none left."""
+        if not self.per_day or name is None:
+            return True
+        day = int(self._now() // 86_400)
+        if day != self._day:
+            self._day, self._used = day, {}
+        used = self._used.get(name, 0)
+        if used >= self.per_day:
+            return False
+        self._used[name] = used + 1
+        return True
+
+    def give_back(self, name: str | None) -> None:
+        if self.per_day and name is not None and self._used.get(name):
+            self._used[name] -= 1
+
+    def problem(self) -> Problem:
+        midnight = datetime.fromtimestamp(self._now(), UTC).replace(hour=0, minute=0, second=0) + timedelta(days=1)
+        return Problem(
+            Kind.QUOTA,
+            "the namespace's quota of new entries is used up for today",
+            expected=f"{self.per_day} a UTC day",
+            retry_after=midnight.timestamp() - self._now(),
+        )
+
+
+class Submissions:
+    """Answers the submission paths; everything after ``Pool.submit`` is the sequencer's."""
+
+    def __init__(
+        self, pool: Pool, judge: Admission, limits: Limits, metrics: Metrics, now: Callable[[], float] = time.time
+    ) -> None:
+        self._pool = pool
+        self._admission = judge
+        self._limits = limits
+        self._metrics = metrics
+        self._quota = Quota(limits.namespace_per_day, now)
+        self._verifiers = ThreadPoolExecutor(2, "teelog-verify")
+        self._asked = 0.0
+
+    def close(self) -> None:
+        self._verifiers.shutdown(wait=False, cancel_futures=True)
+
+    async def refresh(self) -> None:
+        """Hears of namespaces that were logged since the last time."""
+        self._asked = asyncio.get_running_loop().time()
+        namespaces = self._admission.namespaces
+        namespaces.learn(await self._pool.namespaces(namespaces.upto))
+
+    # -- handlers -----------------------------------------------------------------------------------------------------
+
+    async def post_entry(self, request: web.BaseRequest) -> web.Response:
+        check_type(request, ONE_FILE)
+        entry = await self._body(request, MAX_ENTRY)
+        # Inline: a thread per entry costs more than the verification that it would move away.
+        admitted, name = await self._judge(entry)
+        logged = await self._log(admitted, name)
+        return proof_response(logged, admitted.leaf)
+
+    async def post_raw(self, request: web.BaseRequest) -> web.Response:
+        admitted = admission.raw(await self._body(request, MAX_ENTRY))
+        logged = await self._log(admitted, None)
+        return web.Response(body=b"%d" % logged.index, headers={"Content-Type": TEXT, "Cache-Control": NO_STORE})
+
+    async def get_entry(self, request: web.BaseRequest) -> web.Response:
+        match = _LEAF.fullmatch(request.raw_path)
+        if match is None:
+            raise Problem(Kind.NOT_FOUND, "not a path of an entry", expected="/entries/<leaf hash, 64 lower-case hex>")
+        leaf = bytes.fromhex(match[1])
+        logged = await self._find(leaf)
+        if logged is None:
+            raise Problem(Kind.NOT_FOUND, "no entry with this leaf hash is in a published checkpoint")
+        return proof_response(replace(logged, fresh=False), leaf)
+
+    async def post_batch(self, request: web.BaseRequest) -> web.Response:
+        check_type(request, MANY_FILES)
+        entries = split_batch(await self._body(request, self._limits.batch_bytes), self._limits.batch_entries)
+        verdicts = await self._judge_all(entries)
+        taken: list[tuple[int, Admitted, str | None]] = []
+        results: list[BatchItem | None] = [None] * len(entries)
+        checkpoints: dict[bytes, int] = {}
+        for place, verdict in enumerate(verdicts):
+            if isinstance(verdict, Problem):
+                results[place] = _refused(verdict)
+            elif self._quota.take(verdict[1]):
+                taken.append((place, *verdict))
+            else:
+                known = await self._find(verdict[0].leaf)
+                results[place] = (
+                    _item(known, verdict[0].leaf, checkpoints) if known else _refused(self._quota.problem())
+                )
+        outcomes = await self._submit_charged([admitted for _, admitted, _ in taken], [name for _, _, name in taken])
+        for (place, admitted, _), outcome in zip(taken, outcomes, strict=True):
+            results[place] = _item(outcome, admitted.leaf, checkpoints)
+        for item in results:
+            assert item is not None
+            self._metrics.entry(item.status)
+        answer = BatchAnswer(BATCH_SCHEMA, [note.decode() for note in checkpoints], results)  # type: ignore[arg-type]
+        headers = {"Content-Type": "application/json", "Cache-Control": NO_STORE, "X-Content-Type-Options": "nosniff"}
+        return web.Response(body=msgspec.json.encode(answer), headers=headers)
+
+    # -- steps --------------------------------------------------------------------------------------------------------
+
+    async def allow(self, entry: bytes) -> Logged:
+        """Logs a statement that only the operator may log. Raises Problem."""
+        admitted, _ = self._admission.judge(entry, operator=True)
+        logged = await self._log(admitted, None)
+        await self.refresh()
+        return logged
+
+    async def _judge(self, entry: bytes) -> tuple[Admitted, str | None]:
+        try:
+            return self._admission.judge(entry)
+        except Problem as problem:
+            if not await self._heard_news(problem):
+                self._metrics.entry(problem.status)
+                raise
+        try:
+            return self._admission.judge(entry)
+        except Problem as problem:
+            self._metrics.entry(problem.status)
+            raise
+
+    async def _heard_news(self, problem: Problem) -> bool:
+        """Whether a name or key that this front does not know may have been logged elsewhere since it last asked."""
+        if problem.kind not in (Kind.UNKNOWN_NAMESPACE, Kind.WRONG_KEY):
+            return False
+        if asyncio.get_running_loop().time() - self._asked < REFRESH_SECONDS:
+            return False
+        before = self._admission.namespaces.upto
+        try:
+            await self.refresh()
+        except (UnavailableError, Full):
+            return False
+        return self._admission.namespaces.upto != before
+
+    async def _judge_all(self, entries: Sequence[bytes]) -> list[tuple[Admitted, str | None] | Problem]:
+        half = -(-len(entries) // 2)
+        loop = asyncio.get_running_loop()
+        parts = await asyncio.gather(
+            loop.run_in_executor(self._verifiers, self._judge_some, entries[:half]),
+            loop.run_in_executor(self._verifiers, self._judge_some, entries[half:]),
+        )
+        verdicts = parts[0] + parts[1]
+        for place, verdict in enumerate(verdicts):
+            if isinstance(verdict, Problem) and await self._heard_news(verdict):
+                verdicts[place] = self._judge_some(entries[place : place + 1])[0]
+        return verdicts
+
+    def _judge_some(self, entries: Sequence[bytes]) -> list[tuple[Admitted, str | None] | Problem]:
+        verdicts: list[tuple[Admitted, str | None] | Problem] = []
+        for entry in entries:
+            try:
+                verdicts.append(self._admission.judge(entry))
+            except Problem as problem:
+                verdicts.append(problem)
+        return verdicts
+
+    async def _log(self, admitted: Admitted, name: str | None) -> Logged:
+        """Submits one entry. Raises Problem."""
+        if not self._quota.take(name):
+            known = await self._find(admitted.leaf)
+            if known is None:
+                self._metrics.entry(429)
+                raise self._quota.problem()
+            self._metrics.entry(200)
+            return known
+        try:
+            (outcome,) = await self._submit_charged([admitted], [name])
+            if isinstance(outcome, Rejected):
+                raise _rejection(outcome)
+        except Problem as problem:
+            self._metrics.entry(problem.status)
+            raise
+        self._metrics.entry(201 if outcome.fresh else 200)
+        return outcome
+
+    async def _submit_charged(self, entries: Sequence[Admitted], names: Sequence[str | None]) -> Sequence[Outcome]:
+        """Submits entries whose quota is taken, and gives back what was not used. names: of their namespaces."""
+        outcomes: Sequence[Outcome] = ()
+        try:
+            outcomes = await self._submit(entries) if entries else ()
+        finally:
+            for name, outcome in zip_longest(names, outcomes):
+                if not (isinstance(outcome, Logged) and outcome.fresh):
+                    self._quota.give_back(name)
+        return outcomes
+
+    async def _submit(self, entries: Sequence[Admitted]) -> list[Outcome]:
+        try:
+            async with asyncio.timeout(self._limits.answer_seconds):
+                return await self._pool.submit(entries)
+        except Full as error:
+            raise Problem(Kind.BUSY, error.message, retry_after=error.retry_after) from error
+        except Frozen as error:
+            raise Problem(
+                Kind.FROZEN, error.message, hint=f"the log that goes on: {error.successor}" if error.successor else None
+            ) from error
+        except UnavailableError as error:
+            raise _unpublished(error.message, error.retry_after or 5) from error
+        except TimeoutError as error:
+            raise _unpublished("the entry was not published in time", 5) from error
+
+    async def _find(self, leaf: bytes) -> Logged | None:
+        try:
+            async with asyncio.timeout(self._limits.answer_seconds):
+                return await self._pool.find(leaf)
+        except (UnavailableError, Full, TimeoutError) as error:
+            raise Problem(Kind.UNAVAILABLE, "the log cannot answer now", retry_after=5) from error
+
+    async def _body(self, request: web.BaseRequest, limit: int) -> bytes:
+        """The body, of which never more than ``limit`` + 1 bytes are kept (A-02). Raises Problem."""
+        encoding = request.headers.get(hdrs.CONTENT_ENCODING)
+        if encoding is not None and encoding.lower() != "identity":  # A-04
+            raise Problem(Kind.MEDIA_TYPE, "no content encoding is accepted", actual=encoding)
+        length = request.content_length
+        if length is not None and length > limit:
+            raise admission.too_large(limit)
+        await _continue(request)
+        content = request.content
+        if content.is_eof() and length is not None:
+            return content.read_nowait() if length else b""
+        try:
+            async with asyncio.timeout(self._limits.body_seconds):
+                return await _read(content, limit)
+        except TimeoutError:
+            raise Problem(Kind.TIMEOUT, "the body did not arrive in time") from None
+
+
+async def _read(content: Any, limit: int) -> bytes:
+    parts: list[bytes] = []
+    held = 0
+    while not content.at_eof():
+        part = await content.readany()
+        held += len(part)
+        if held > limit:
+            raise admission.too_large(limit)
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def _continue(request: web.BaseRequest) -> None:
+    expect = request.headers.get(hdrs.EXPECT)
+    if expect is None:
+        return
+    if expect.lower() != "100-continue":
+        raise Problem(Kind.EXPECTATION, "only 100-continue is supported", actual=expect)
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0
+
+
+def check_type(request: web.BaseRequest, accepted: frozenset[str]) -> None:
+    """The body's media type; parameters are ignored (AP-04). Raises Problem."""
+    given = request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
+    if given not in accepted:
+        raise Problem(
+            Kind.MEDIA_TYPE,
+            "the content type is not accepted here",
+            expected=" or ".join(sorted(accepted)),
+            actual=given or "none",
+        )
+
+
+def split_batch(body: bytes, limit: int) -> list[bytes]:
+    """The entries of a batch. Raises Problem: a broken frame leaves no telling what was meant, so nothing is taken."""
+    entries: list[bytes] = []
+    at, end = 0, len(body)
+    while at < end:
+        length = int.from_bytes(body[at : at + 2], "big")
+        at += 2
+        if at + length > end:
+            raise Problem(Kind.BAD_REQUEST, "the batch is cut short", actual=f"entry {len(entries)}")
+        if len(entries) == limit:
+            raise Problem(Kind.TOO_LARGE, "the batch has too many entries", expected=f"at most {limit}")
+        entries.append(body[at : at + length])
+        at += length
+    if not entries:
+        raise Problem(Kind.BAD_REQUEST, "the batch is empty", expected="uint16 length and entry, one or more times")
+    return entries
+
+
+def proof_response(logged: Logged, leaf: bytes) -> web.Response:
+    """201 or 200 with the entry's tlog-proof. Never cached: the next one is for a newer checkpoint."""
+    headers = {
+        "Content-Type": TEXT,
+        "Location": f"/entries/{leaf.hex()}",
+        "Cache-Control": NO_STORE,
+        "X-Content-Type-Options": "nosniff",
+    }
+    body = TlogProof(logged.index, logged.proof, logged.note).encode()
+    return web.Response(status=201 if logged.fresh else 200, body=body, headers=headers)
+
+
+def _item(outcome: Outcome, leaf: bytes, checkpoints: dict[bytes, int]) -> BatchItem:
+    if isinstance(outcome, Rejected):
+        return _refused(_rejection(outcome))
+    place = checkpoints.setdefault(outcome.note, len(checkpoints))
+    return BatchItem(201 if outcome.fresh else 200, leaf.hex(), str(outcome.index), place, outcome.proof)
+
+
+def _refused(problem: Problem) -> BatchItem:
+    return BatchItem(problem.status, problem=problem.members)
+
+
+def _rejection(outcome: Rejected) -> Problem:
+    return Problem(outcome.kind, outcome.detail, status=outcome.status, leaf=outcome.leaf)
+
+
+def _unpublished(detail: str, retry_after: float) -> Problem:
+    return Problem(
+        Kind.UNAVAILABLE,
+        detail,
+        hint="send the same bytes again: they may be logged by then, and then have the same index",
+        retry_after=retry_after,
+    )
