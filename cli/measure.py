@@ -140,7 +140,7 @@ def _require(holds: bool, otherwise: str) -> None:
         raise click.UsageError(otherwise)
 
 
-@group.command("sev-snp")
+@group.command("sev-snp", short_help="MEASUREMENT of an AMD SEV-SNP attestation report.")
 @click.option("--ovmf", type=_FILE, help="Firmware image, as given to the VMM.")
 @click.option("--kernel", type=_FILE, help="Kernel file, as given to QEMU's -kernel.")
 @click.option("--initrd", type=_FILE, help="Initial ramdisk, as given to -initrd.")
