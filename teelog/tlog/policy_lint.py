@@ -16,19 +16,27 @@ from teelog.tlog.vkey import VerifierKey
 
 @dataclass(frozen=True, slots=True)
 class Lint:
-    """tolerated: f, at least -1. operators: the distinct key names that count. problems: empty if all is well."""
+    """tolerated: f, at least -1. operators: the distinct key names that count. problems: empty if all is well.
+
+    counted_twice: the operators that have keys outside a common ``any`` group.
+    """
 
     tolerated: int
     operators: tuple[str, ...]
     problems: tuple[str, ...]
+    counted_twice: tuple[str, ...] = ()
 
 
 def lint(policy: Policy) -> Lint:
     """Judges a policy; never raises."""
-    problems = [
-        f"{name!r} is one operator with {len(keys)} keys outside a common `any` group: it would count {len(keys)} times"
+    twice = {
+        name: keys
         for name, keys in _operators(policy).items()
         if len(keys) > 1 and not _is_operator_group(policy, keys)
+    }
+    problems = [
+        f"{name!r} is one operator with {len(keys)} keys outside a common `any` group: it would count {len(keys)} times"
+        for name, keys in twice.items()
     ]
     counted = _members(policy, policy.quorum) if policy.quorum != NONE else set()
     unused = sorted(set(policy.witnesses) - counted)
@@ -42,7 +50,7 @@ def lint(policy: Policy) -> Lint:
     if not policy.logs:
         problems.append("no log line: the caller must name the log")
     operators = tuple(sorted({policy.witnesses[name].key.name for name in counted}))
-    return Lint(tolerated, operators, tuple(problems))
+    return Lint(tolerated, operators, tuple(problems), tuple(twice))
 
 
 def _operators(policy: Policy) -> dict[str, list[str]]:

@@ -1,0 +1,167 @@
+"""A log read through a tree head that the caller has verified: entries, hashes and proofs, every byte authenticated.
+
+Nothing that a source gives is used, returned or cached before its hash has been followed up to the root (TT-40).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from teelog.client.source import TileSource
+from teelog.errors import MalformedError, NotEstablished, ProofError
+from teelog.tlog import rfc6962, subtree, tiles
+from teelog.tlog.rfc6962 import leaf_hash
+from teelog.tlog.tile_tree import TileTree
+from teelog.tlog.tiles import WIDTH, Bundle, Tile
+
+PARALLEL = 8  # requests under way at a time
+
+
+class TileCache(Protocol):
+    """Keeps authenticated full tiles and bundles. What it gives back is checked again (R-19, TT-42)."""
+
+    def get(self, path: str) -> bytes | None: ...
+    def put(self, path: str, data: bytes) -> None: ...
+    def drop(self, path: str) -> None: ...
+
+
+class LogReader:
+    """The log behind ``source`` as the tree (size, root).
+
+    All methods raise what the source raises, MalformedError and ProofError.
+    """
+
+    def __init__(self, source: TileSource, size: int, root: bytes, cache: TileCache | None = None) -> None:
+        self.source = source
+        self.size = size
+        self.root = root
+        self._tree = TileTree(size, root)
+        self._cache = cache
+        self._slots = asyncio.Semaphore(PARALLEL)
+
+    async def leaf_hashes(self, start: int, end: int) -> list[bytes]:
+        """The leaf hashes of entries [start, end)."""
+        return await self._nodes([(0, index) for index in range(start, end)])
+
+    async def prove_inclusion(self, index: int) -> list[bytes]:
+        """The inclusion proof of entry ``index``, made from tiles. Requires 0 <= index < size."""
+        await self._load(_nodes_of(index, index + 1, self.size))
+        return rfc6962.prove_inclusion(index, self.size, self._tree.read)
+
+    async def prove_consistency(self, old_size: int) -> tuple[bytes, list[bytes]]:
+        """The root of this tree's first ``old_size`` leaves, and the proof of it. Requires 0 < old_size <= size."""
+        await self._load([*_nodes_of(0, old_size, self.size), *subtree.nodes(0, old_size)])
+        root = rfc6962.root(old_size, self._tree.read)
+        return root, rfc6962.prove_consistency(old_size, self.size, self._tree.read)
+
+    async def entry(self, index: int) -> bytes:
+        """The exact bytes of entry ``index``."""
+        self._check(index)
+        return (await self._bundle(index // WIDTH))[index % WIDTH]
+
+    async def entries(self, start: int = 0, end: int | None = None) -> AsyncIterator[tuple[int, bytes]]:
+        """(index, bytes) of entries [start, end), in order; ``end`` defaults to the size."""
+        end = self.size if end is None else end
+        for number in range(start // WIDTH, -(-end // WIDTH)):
+            for index, entry in enumerate(await self._bundle(number), number * WIDTH):
+                if start <= index < end:
+                    yield index, entry
+
+    async def find(self, leaf: bytes) -> int | None:
+        """The index of the newest entry with this leaf hash, by reading all level-0 tiles if need be."""
+        for number in range((self.size - 1) // WIDTH, -1, -1):
+            end = min(self.size, (number + 1) * WIDTH)
+            hashes = await self.leaf_hashes(number * WIDTH, end)
+            if leaf in hashes:
+                return end - 1 - hashes[::-1].index(leaf)
+        return None
+
+    def _check(self, index: int) -> None:
+        if not 0 <= index < self.size:
+            raise NotEstablished("the log has no such entry yet", expected=f"an index below {self.size}", actual=index)
+
+    async def _nodes(self, nodes: Sequence[tuple[int, int]]) -> list[bytes]:
+        await self._load(nodes)
+        return self._tree.read(nodes)
+
+    async def _load(self, nodes: Sequence[tuple[int, int]]) -> None:
+        """Fetches in parallel, adds in the order in which parents come first."""
+        wanted = self._tree.missing(nodes)
+        fetched = await asyncio.gather(*(self._fetch_tile(tile) for tile in wanted))
+        for tile, (data, cached) in zip(wanted, fetched, strict=True):
+            await self._add(tile, data, cached)
+
+    async def _fetch_tile(self, tile: Tile) -> tuple[bytes, bool]:
+        held = self._cached(tile)
+        if held is not None:
+            return held, True
+        async with self._slots:
+            return await self.source.tile(tile), False
+
+    async def _add(self, tile: Tile, data: bytes, cached: bool) -> None:
+        try:
+            self._tree.add(tile, data)
+        except (ProofError, MalformedError) as error:
+            if not cached:
+                raise _located(error, self.source.name, tile.path) from error
+            # TT-42: our own disk is no witness against the log: drop, fetch again, judge that.
+            self._drop(tile)
+            await self._add(tile, await self.source.tile(tile), False)
+            return
+        if not cached:
+            self._keep(tile, data)
+
+    async def _bundle(self, number: int) -> list[bytes]:
+        bundle = tiles.bundle_for(number, self.size)
+        hashes = await self.leaf_hashes(number * WIDTH, number * WIDTH + bundle.width)
+        held = self._cached(bundle)
+        if held is not None:
+            try:
+                return _check_bundle(bundle, held, hashes)
+            except (ProofError, MalformedError):
+                self._drop(bundle)
+        async with self._slots:
+            data = await self.source.bundle(bundle)
+        try:
+            entries = _check_bundle(bundle, data, hashes)
+        except (ProofError, MalformedError) as error:
+            raise _located(error, self.source.name, bundle.path) from error
+        self._keep(bundle, data)
+        return entries
+
+    # Only full tiles and bundles are kept: they never change.
+
+    def _cached(self, wanted: Tile | Bundle) -> bytes | None:
+        return self._cache.get(wanted.path) if self._cache is not None and wanted.width == WIDTH else None
+
+    def _keep(self, wanted: Tile | Bundle, data: bytes) -> None:
+        if self._cache is not None and wanted.width == WIDTH:
+            self._cache.put(wanted.path, data)
+
+    def _drop(self, wanted: Tile | Bundle) -> None:
+        if self._cache is not None:
+            self._cache.drop(wanted.path)
+
+
+def _nodes_of(start: int, end: int, size: int) -> list[tuple[int, int]]:
+    return [node for low, high in subtree.ranges(start, end, size) for node in subtree.nodes(low, high)]
+
+
+def _check_bundle(bundle: Bundle, data: bytes, hashes: Sequence[bytes]) -> list[bytes]:
+    entries = tiles.parse_bundle(data, bundle.width)  # TT-22
+    for offset, (entry, expected) in enumerate(zip(entries, hashes, strict=True)):
+        actual = leaf_hash(entry)
+        if actual != expected:  # TT-23
+            raise ProofError(
+                f"entry {bundle.index * WIDTH + offset} is not the one that the tree holds",
+                expected=f"leaf {expected.hex()}",
+                actual=f"leaf {actual.hex()}",
+            )
+    return entries
+
+
+def _located(error: ProofError | MalformedError, name: str, path: str) -> ProofError | MalformedError:
+    """The same complaint, saying whose file it is about."""
+    return type(error)(f"{name}/{path}: {error.message}", expected=error.expected, actual=error.actual)

@@ -1,0 +1,209 @@
+"""What this client remembers of each log: the largest checkpoint that it verified, by (origin, key).
+
+    <state>/checkpoints/<SHA-256 of the vkey, hex>        the note; beside it the one before, ``.prev``
+    <state>/forks/<origin, made harmless>-<n>-<m>-<8 hex>.teelog-fork
+    <state>/tiles/<SHA-256 of the vkey, hex>/...          a cache (``teelog.client.cache``)
+
+A log can show one client one tree and another client another; it cannot show one client both and not be caught. The
+state is keyed by what the caller configured, never by what a server says (R-22), and it moves only forward (CP-14).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from teelog.errors import (
+    ConfigError,
+    MalformedError,
+    MisbehaviourError,
+    TeelogError,
+    UnavailableError,
+    VerificationError,
+)
+from teelog.tlog import fork, note
+from teelog.tlog.checkpoint import Checkpoint, open_checkpoint
+from teelog.tlog.policy import WitnessedCheckpoint
+from teelog.tlog.vkey import VerifierKey
+
+Prove = Callable[[Checkpoint, Checkpoint], Awaitable[tuple[bytes, list[bytes]]]]
+"""Given (smaller, larger): the root of the larger tree's first smaller.size leaves and its consistency proof, both
+authenticated against the larger checkpoint's root (``LogReader.prove_consistency``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A verified checkpoint by one key. note: with this key's line."""
+
+    checkpoint: Checkpoint
+    note: bytes
+
+
+class ClientState:
+    """The folder. Made when the first checkpoint is remembered."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def tiles(self, key: VerifierKey) -> Path:
+        """The folder for cached tiles of the log that signs with ``key``."""
+        return self.folder / "tiles" / _digest(key)
+
+    def latest(self, key: VerifierKey) -> Remembered | None:
+        """The largest checkpoint seen under ``key``, or None.
+
+        R-19: a file that a power cut left behind as garbage accuses nobody; the one before it counts.
+        """
+        for path in (self._path(key), self._path(key, ".prev")):
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise UnavailableError(f"cannot read {path}", actual=error.strerror) from error
+            try:
+                return Remembered(open_checkpoint(data, [key], key.name).checkpoint, data)
+            except (MalformedError, VerificationError):
+                continue
+        return None
+
+    async def observe(self, seen: WitnessedCheckpoint, prove: Prove | None) -> str | None:
+        """Compares a verified checkpoint with what is remembered, and remembers it if it is larger.
+
+        prove: shows how two sizes fit together; None where the caller has no way. Returns a sentence where the
+        comparison could not be made (then nothing is changed), else None. Raises MisbehaviourError, with the fork
+        proof in ``evidence``, after writing it.
+        """
+        for line in seen.log_signatures:
+            key = line.verifier
+            assert isinstance(key, VerifierKey)
+            own = note.encode(seen.note.text, [line.signature])
+            trouble = await self._observe(key, Remembered(seen.checkpoint, own), prove)
+            if trouble:
+                return trouble
+        return None
+
+    async def _observe(self, key: VerifierKey, seen: Remembered, prove: Prove | None) -> str | None:
+        while True:
+            known = self.latest(key)
+            if known is not None:
+                trouble = await self._compare(key, known, seen, prove)
+                if trouble:
+                    return trouble
+            with self._locked():
+                if self.latest(key) != known:
+                    continue  # another process was faster: compare with what it left
+                if known is None or known.checkpoint.size < seen.checkpoint.size:
+                    self._store(key, seen.note)
+                return None
+
+    async def _compare(self, key: VerifierKey, known: Remembered, seen: Remembered, prove: Prove | None) -> str | None:
+        small, large = sorted((known, seen), key=lambda each: each.checkpoint.size)
+        if small.checkpoint.size == large.checkpoint.size:
+            self._check_fork(key, fork.find_fork(_pair(small), _pair(large)))  # CP-13
+            return None
+        if small.checkpoint.size == 0:
+            return None
+        if prove is None:
+            return f"not compared with the checkpoint of size {known.checkpoint.size} seen before"
+        # CP-14: smaller or larger, the two must fit; only one of them is kept.
+        try:
+            root, proof = await prove(small.checkpoint, large.checkpoint)
+        except TeelogError as error:
+            # Anyone can withhold a proof or send a bad one: no evidence against the log, no progress either.
+            size = known.checkpoint.size
+            return f"consistency with the checkpoint of size {size} seen before is not shown: {error.message}"
+        self._check_fork(key, fork.find_fork(_pair(small), _pair(large), proof, root))
+        return None
+
+    def _check_fork(self, key: VerifierKey, found: fork.ForkProof | None) -> None:
+        if found is None:
+            return
+        fork.verify_fork(found, [key])
+        path = self.keep_fork(key, found)
+        raise MisbehaviourError(
+            f"the log {key.name} signed two views that cannot both be true",
+            expected="one append-only tree",
+            actual=f"fork proof {path}",
+            hint=f"teelog fork verify {path} --vkey {key}",
+            evidence=found.encode(),
+        )
+
+    def keep_fork(self, key: VerifierKey, found: fork.ForkProof) -> Path:
+        """Writes a fork proof into the state; its path."""
+        data = found.encode()
+        name = re.sub(r"[^a-z0-9.-]+", "_", key.name.lower())[:80]
+        folder = self.folder / "forks"
+        path = folder / f"{name}-{hashlib.sha256(data).hexdigest()[:16]}.teelog-fork"
+        with self._locked():
+            folder.mkdir(exist_ok=True)
+            _write(path, data)
+        return path
+
+    def _path(self, key: VerifierKey, suffix: str = "") -> Path:
+        return self.folder / "checkpoints" / (_digest(key) + suffix)
+
+    def _store(self, key: VerifierKey, data: bytes) -> None:
+        path = self._path(key)
+        path.parent.mkdir(exist_ok=True)
+        if path.exists():
+            _write(self._path(key, ".prev"), path.read_bytes())
+        _write(path, data)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Read, compare and write as one, among the processes of one user."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise UnavailableError(f"cannot write the client state {self.folder}", actual=error.strerror) from error
+
+
+def default_folder(environ: dict[str, str]) -> Path:
+    """TEELOG_STATE, else teelog under XDG_STATE_HOME or ~/.local/state. Raises ConfigError without a home."""
+    if environ.get("TEELOG_STATE"):
+        return Path(environ["TEELOG_STATE"])
+    base = environ.get("XDG_STATE_HOME", "")
+    if base.startswith("/"):
+        return Path(base) / "teelog"
+    if not environ.get("HOME"):
+        raise ConfigError("no place for the client state", expected="--state, TEELOG_STATE or HOME")
+    return Path(environ["HOME"]) / ".local" / "state" / "teelog"
+
+
+def _digest(key: VerifierKey) -> str:
+    return hashlib.sha256(str(key).encode()).hexdigest()
+
+
+def _pair(each: Remembered) -> tuple[Checkpoint, bytes]:
+    return each.checkpoint, each.note
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Whole or not at all, durably: temporary file, fsync, rename, fsync of the folder (R-19)."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
