@@ -111,13 +111,13 @@ def check_release(parsed: ParsedEntry, namespace: Namespace, index: int | None =
     return release.verify(parsed.envelope, namespace, index, parsed.statement.claim)
 
 
-def check_namespace_v0(parsed: ParsedEntry, log: str) -> Namespace:
+def check_namespace_v0(parsed: ParsedEntry, log: str, index: int | None = None) -> Namespace:
     """A first version, for the log of origin ``log``.
 
     Raises as ``namespace.verify_first``, ValueError for another kind.
     """
     _check_log(parsed, Kind.NAMESPACE, log)
-    return namespaces.verify_first(parsed.envelope)
+    return namespaces.verify_first(parsed.envelope, index)
 
 
 def check_namespace_next(parsed: ParsedEntry, previous: Namespace, index: int | None = None) -> Namespace:

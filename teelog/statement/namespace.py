@@ -168,10 +168,10 @@ def _check_thresholds(predicate: NamespacePredicate, held: Mapping[str, HeldKey]
         )
 
 
-def verify_first(envelope: Envelope) -> Namespace:
+def verify_first(envelope: Envelope, index: int | None = None) -> Namespace:
     """Version 0, signed by a threshold of its own owners.
 
-    Raises MalformedError, SignatureError, UntrustedKey, VerificationError (not a version 0).
+    index: of the entry in the log, None before it has one. Raises MalformedError, SignatureError, UntrustedKey, VerificationError (not a version 0).
     """
     predicate = read(envelope.claimed())
     if predicate.version != 0:
@@ -180,7 +180,7 @@ def verify_first(envelope: Envelope) -> Namespace:
         )
     candidate = _namespace(envelope.statement_id, predicate)
     verified = envelope.verify(candidate.public_keys)
-    candidate.require(Role.OWNER, verified.signers)
+    candidate.require(Role.OWNER, verified.signers, index)
     return candidate
 
 
