@@ -2,7 +2,7 @@
 #   make demo     the whole story on this machine, ends with a fork being caught
 #   make test     the tests            (TESTS=tests/tlog for a part, PYTEST_ARGS=... for options)
 #   make check    ruff, mypy --strict, the import rule
-#   make fix      what ruff can repair by itself
+#   make fix      what can be repaired by itself: ruff's findings, docs/commands.md
 #   make bench    ratios of design section 10
 #   make interop  other implementations read ours, ours reads theirs (needs Go)
 #   make faults   the long fault campaigns of design section 11
@@ -35,6 +35,7 @@ check: $(STAMP)
 
 fix: $(STAMP)
 	$(BIN)/ruff check --fix
+	$(BIN)/python -m tests.project.reference
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench

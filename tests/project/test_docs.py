@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.project.reference import PAGE, commands, reference
 from tests.project.sources import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -90,3 +91,22 @@ def test_every_format_page_is_listed():
     listed = links((ROOT / "docs" / "formats" / "README.md").read_text())
     for page in (ROOT / "docs" / "formats").glob("*.md"):
         assert page.name == "README.md" or page.name in listed
+
+
+def test_the_command_reference_is_what_the_command_line_says():
+    assert PAGE.read_text() == reference(), "make fix writes it anew"
+
+
+@pytest.mark.parametrize("path", [path for path, _ in commands()])
+def test_every_command_explains_itself_in_a_sentence(path: str):
+    command = dict(commands())[path]
+    assert re.match(r"[A-Z][^\n]*", command.help or "")
+
+
+# They print a document, or run until they are stopped.
+WITHOUT_JSON = {"teelog completion", "teelog policy new", "teelog log serve", "teelog witness serve"}
+
+
+@pytest.mark.parametrize("path", [path for path, _ in commands() if path not in WITHOUT_JSON])
+def test_every_command_speaks_json(path: str):
+    assert any("--json" in parameter.opts for parameter in dict(commands())[path].params)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 
 import pytest
@@ -108,3 +109,14 @@ def test_the_folder_is_also_visible_inside_the_package(folder: str):
     link = ROOT / "teelog" / folder
     assert link.is_symlink()
     assert link.readlink().as_posix() == f"../{folder}"
+
+
+PRINTING = re.compile(r"\bprint\(|\bsecho\(|\becho\(|sys\.std(out|err)\b|rich\b")
+CLI = [each for each in ALL if each.relative.startswith("cli/")]
+
+
+@pytest.mark.parametrize("source", CLI, ids=lambda source: source.module)
+def test_only_the_printer_prints(source: Source):
+    if source.module in ("teelog.cli", "teelog.cli.main", "teelog.cli.output"):
+        return
+    assert not PRINTING.search(source.path.read_text())
