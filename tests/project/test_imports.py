@@ -7,6 +7,7 @@ import tomllib
 
 import pytest
 
+import teelog
 from tests.project.imports import complaints
 from tests.project.sources import ROOT, Source, sources
 
@@ -102,6 +103,10 @@ def test_every_package_is_in_the_wheel_and_tests_are_not():
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     assert sorted(packages) == sorted({source.module for source in ALL if source.is_package})
     assert all(package.partition(".")[0] == "teelog" and "tests" not in package for package in packages)
+
+
+def test_the_version_is_said_once_and_the_same():
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == teelog.__version__
 
 
 @pytest.mark.parametrize("folder", ["cli", "log_server", "witness"])
