@@ -23,7 +23,7 @@ MAX_BYTES = 1 << 20
 MAX_VARIANTS = 200  # as many as a release takes
 
 Name = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9][a-z0-9_.-]{0,62}\Z")]
-Hex = Annotated[str, msgspec.Meta(pattern=r"\A(?:[0-9a-f]{2}){1,64}\Z")]
+Hex = Annotated[str, msgspec.Meta(pattern=r"\A(?:any|(?:[0-9a-f]{2}){1,64})\Z")]
 Text = Annotated[str, msgspec.Meta(max_length=256)]
 Label = Text | strict_json.Int53
 When = Annotated[dict[Name, Label], msgspec.Meta(max_length=32)]
@@ -31,7 +31,8 @@ Values = Annotated[dict[Name, Hex], msgspec.Meta(min_length=1, max_length=64)]
 
 
 class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One way the artifact can be launched. platform: as in a release. registers: name -> lower-case hex."""
+    """One way the artifact can be launched. platform: as in a release. registers: name -> lower-case hex,
+    or ``any`` where the vendor has left a register open by hand."""
 
     platform: Name
     when: When

@@ -171,7 +171,8 @@ def _check_thresholds(predicate: NamespacePredicate, held: Mapping[str, HeldKey]
 def verify_first(envelope: Envelope, index: int | None = None) -> Namespace:
     """Version 0, signed by a threshold of its own owners.
 
-    index: of the entry in the log, None before it has one. Raises MalformedError, SignatureError, UntrustedKey, VerificationError (not a version 0).
+    index: of the entry in the log, None before it has one.
+    Raises MalformedError, SignatureError, UntrustedKey, VerificationError (not a version 0).
     """
     predicate = read(envelope.claimed())
     if predicate.version != 0:
