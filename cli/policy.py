@@ -11,7 +11,7 @@ from teelog.cli import files, keyref, output
 from teelog.errors import ConfigError, MalformedError
 from teelog.tlog import policy as tlog_policy
 from teelog.tlog import policy_lint
-from teelog.tlog.policy import NONE, Log, Policy
+from teelog.tlog.policy import NONE, Log, Policy, WitnessedCheckpoint
 from teelog.tlog.policy_lint import Operator
 from teelog.tlog.vkey import LOG_TYPES, WITNESS_TYPES, VerifierKey
 
@@ -82,6 +82,16 @@ def describe_quorum(policy: Policy) -> str:
     """The quorum in words: ``3 of 4 in witnesses``."""
     group = policy.groups.get(policy.quorum)
     return policy.quorum if group is None else f"{group.threshold} of {len(group.members)} in {group.name}"
+
+
+def witnessed_by(witnessed: WitnessedCheckpoint, policy: Policy) -> str:
+    """Who cosigned, and what was asked for; the several keys of one witness are named once."""
+    return f"{', '.join(cosigners(witnessed, policy)) or 'nobody'} (quorum: {describe_quorum(policy)})"
+
+
+def cosigners(witnessed: WitnessedCheckpoint, policy: Policy) -> list[str]:
+    """The names of the witnesses that cosigned, each once however many keys it has."""
+    return list(dict.fromkeys(policy.witnesses[name].key.name for name in witnessed.cosignatures))
 
 
 # -- the commands -----------------------------------------------------------------------------------------------------

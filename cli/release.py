@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from teelog.cli import files, output, statements
+from teelog.cli import files, output, publish, statements
 from teelog.errors import MalformedError, UnavailableError
 from teelog.measure import registers as measured_registers
 from teelog.statement import draft, registers, release, strict_json
@@ -31,6 +31,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.group()
 def group() -> None:
     """Make, sign, publish and show releases: the registers that one version of a program may have."""
+
+
+group.add_command(publish.command)
 
 
 def _subjects(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> list[Subject]:

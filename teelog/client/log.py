@@ -6,12 +6,13 @@ Nothing that a source gives is used, returned or cached before its hash has been
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol
 
 from teelog.client.source import TileSource
 from teelog.errors import MalformedError, NotEstablished, ProofError
 from teelog.tlog import rfc6962, subtree, tiles
+from teelog.tlog.checkpoint import Checkpoint
 from teelog.tlog.rfc6962 import leaf_hash
 from teelog.tlog.tile_tree import TileTree
 from teelog.tlog.tiles import WIDTH, Bundle, Tile
@@ -165,3 +166,12 @@ def _check_bundle(bundle: Bundle, data: bytes, hashes: Sequence[bytes]) -> list[
 def _located(error: ProofError | MalformedError, name: str, path: str) -> ProofError | MalformedError:
     """The same complaint, saying whose file it is about."""
     return type(error)(f"{name}/{path}: {error.message}", expected=error.expected, actual=error.actual)
+
+
+def prover(source: TileSource) -> Callable[[Checkpoint, Checkpoint], Awaitable[tuple[bytes, list[bytes]]]]:
+    """Shows with the tiles of ``source`` how two verified checkpoints of one log fit together (``state.Prove``)."""
+
+    async def prove(smaller: Checkpoint, larger: Checkpoint) -> tuple[bytes, list[bytes]]:
+        return await LogReader(source, larger.size, larger.root).prove_consistency(smaller.size)
+
+    return prove

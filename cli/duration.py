@@ -1,0 +1,36 @@
+"""Durations as users type them: 90, 90s, 10m, 24h, 7d."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    _Type = click.ParamType[float]
+else:
+    _Type = click.ParamType  # no generic before click 8.4
+
+MAX_SECONDS = 10 * 366 * 86_400
+
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h|d)?")
+_UNIT = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+class Duration(_Type):
+    """A click type; its value is seconds, above 0 and at most ten years, as float."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        match = _DURATION.fullmatch(str(value))
+        seconds = float(match[1]) * _UNIT[match[2]] if match else 0.0
+        if not 0 < seconds <= MAX_SECONDS:
+            self.fail(f"{value} is not a duration such as 500ms, 60s, 10m, 24h or 7d", param, ctx)
+        return seconds
+
+
+DURATION = Duration()

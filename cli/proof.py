@@ -1,0 +1,310 @@
+"""`teelog proof`: get, show and verify proofs of logging.
+
+`show` and `verify` open no socket and load no HTTP client: what they need is in the files that they are given.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from teelog.cli import files, online, output, statements
+from teelog.cli import policy as policies
+from teelog.cli.duration import DURATION
+from teelog.client.state import ClientState
+from teelog.errors import MalformedError, NotEstablished, NotWitnessed, ProofError, TeelogError, VerificationError
+from teelog.statement import draft
+from teelog.tlog import checkpoint, note, tiles
+from teelog.tlog.policy import NONE, Policy, WitnessedCheckpoint
+from teelog.tlog.proof import MAX_LENGTH, TlogProof, VerifiedInclusion, parse_proof, verify_proof
+from teelog.tlog.rfc6962 import leaf_hash
+
+if TYPE_CHECKING:
+    from teelog.client.publish import Published
+
+LEAF = re.compile(r"[0-9a-f]{64}")
+
+
+@click.group()
+def group() -> None:
+    """Get, show and verify proofs that an entry is in a witnessed log."""
+
+
+# -- verify -----------------------------------------------------------------------------------------------------------
+
+
+@group.command()
+@click.argument("file", metavar="FILE", type=click.Path(dir_okay=False))
+@click.option("--proof", "proof_file", metavar="PROOF", required=True, help="The .tlog-proof file.")
+@policies.policy_option
+@click.option("--log", "origin", metavar="ORIGIN", help="The one log wanted, where the policy lists several.")
+@click.option("--require-witness", is_flag=True, help="Exit code 3 if the policy asks for no witness.")
+@click.option("--max-age", type=DURATION, help="Count only cosignatures that are no older than this, such as 24h.")
+@click.option("--min-index", type=click.IntRange(min=0), help="Refuse entries below this index.")
+@output.json_option
+def verify(
+    file: str,
+    proof_file: str,
+    policy_file: str,
+    origin: str | None,
+    require_witness: bool,
+    max_age: float | None,
+    min_index: int | None,
+) -> None:
+    """Verify, with no network, that exactly the bytes of FILE are in a log that the policy's witnesses vouch for.
+
+    It does not say who signed the statement, nor whether it is still allowed.
+
+    Example: teelog proof verify release.json --proof release.tlog-proof --policy policy.txt
+    """
+    policy = policies.load(policy_file)
+    policies.warn_if_unwitnessed(policy)
+    if require_witness and policy.quorum == NONE:
+        # PL-21: what was asked for cannot be shown by this policy.
+        raise NotEstablished("the policy asks for no witness", expected="a quorum of witnesses", actual="quorum none")
+    entry = files.read(file, tiles.MAX_ENTRY, "file")
+    parsed = _read(proof_file)
+    inclusion = _verify(parsed, entry, file, policy, origin, max_age)
+    if min_index is not None and inclusion.index < min_index:  # TT-30
+        raise VerificationError(
+            "the entry lies below the lower bound", expected=f"index {min_index} or above", actual=inclusion.index
+        )
+    _report(entry, inclusion, policy)
+
+
+def _read(path: str) -> TlogProof:
+    """A proof file. Raises MalformedError, UnavailableError."""
+    try:
+        return parse_proof(files.read(path, MAX_LENGTH, "proof"))
+    except MalformedError as error:
+        raise MalformedError(f"{path}: {error.message}", expected=error.expected, actual=error.actual) from error
+
+
+def _verify(
+    proof: TlogProof, entry: bytes, file: str, policy: Policy, origin: str | None, max_age: float | None
+) -> VerifiedInclusion:
+    now = int(time.time()) if max_age is not None else None  # PR-17, PR-19: no clock unless it is asked for
+    age = int(max_age) if max_age is not None else None
+    try:
+        return verify_proof(proof, leaf_hash(entry), policy, origin=origin, now=now, max_age=age)
+    except ProofError as error:
+        raise ProofError(
+            f"{file} is not what the log holds at index {proof.index}",
+            expected=error.expected,
+            actual=error.actual,
+            hint=f"teelog entry {proof.index} --policy POLICY shows what it holds",
+        ) from error
+    except NotWitnessed as error:
+        older = " young enough" if max_age is not None else ""
+        raise NotWitnessed(
+            f"too few witnesses{older} have cosigned: {error.message}", expected=error.expected, actual=error.actual
+        ) from error
+
+
+def _report(entry: bytes, inclusion: VerifiedInclusion, policy: Policy) -> None:
+    head = inclusion.witnessed.checkpoint
+    statement = _statement(entry)
+    times = witness_times(inclusion.witnessed)
+    newest = max((seconds for seconds in times.values() if seconds), default=0)
+    said = f"; newest {utc(newest)}" if newest else ""
+    output.ok(f"{statements.describe(statement) if statement else 'entry'}  VERIFIED")
+    output.result(
+        [
+            *([f"statement id  {statement.statement_id}"] if statement else []),
+            f"in log        {head.origin}, index {inclusion.index} of {head.size}, root {head.root.hex()}",
+            f"witnessed by  {policies.witnessed_by(inclusion.witnessed, policy)}{said}",
+            "not checked   who signed the statement; whether it is still allowed; that the code is good",
+        ],
+        {
+            "schema": "teelog-proof-verdict/v1",
+            "verdict": "verified",
+            "checks": [
+                {"name": "logged", "ok": True},
+                {"name": "witnessed", "ok": True if policy.quorum != NONE else None},
+            ],
+            "log": head.origin,
+            "index": inclusion.index,
+            "size": head.size,
+            "root": head.root,
+            "leaf": inclusion.leaf,
+            "statement_id": statement.statement_id if statement else None,
+            "quorum": policies.describe_quorum(policy),
+            "witnesses": [{"name": name, "time": seconds} for name, seconds in times.items()],
+        },
+    )
+
+
+def _statement(entry: bytes) -> draft.Draft | None:
+    """What the entry states, where it is one of our statements."""
+    try:
+        return draft.read(entry)
+    except MalformedError:
+        return None
+
+
+def witness_times(witnessed: WitnessedCheckpoint) -> dict[str, int]:
+    """POSIX seconds of each witness's line, by its name in the policy; 0 where the line claims no time."""
+    return {name: line.timestamp or 0 for name, line in witnessed.cosignatures.items()}
+
+
+def utc(seconds: int) -> str:
+    """POSIX seconds as people read them."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds} seconds after 1970"
+
+
+# -- show -------------------------------------------------------------------------------------------------------------
+
+
+@group.command()
+@click.argument("file", metavar="PROOF", type=click.Path(dir_okay=False))
+@output.json_option
+def show(file: str) -> None:
+    """Show what a proof says, without verifying any of it.
+
+    Example: teelog proof show release.tlog-proof
+    """
+    proof = _read(file)
+    unverified = note.parse(proof.checkpoint)
+    head = checkpoint.parse_body(unverified.claimed_text())
+    extra = proof.unauthenticated_extra
+    output.note("nothing of this is verified")
+    output.result(
+        [
+            f"log         {head.origin}",
+            f"index       {proof.index} of {head.size}",
+            f"root        {head.root.hex()}",
+            f"proof       {len(proof.hashes)} hashes",
+            *([f"extra       {len(extra)} bytes that nothing vouches for"] if extra else []),
+            *(f"signature   {line.name} {line.key_id.hex()}" for line in unverified.signatures),
+        ],
+        {
+            "schema": "teelog-proof/v1",
+            "log": head.origin,
+            "index": proof.index,
+            "size": head.size,
+            "root": head.root,
+            "hashes": list(proof.hashes),
+            "unauthenticated_extra": extra,
+            "signatures": [{"name": line.name, "key_id": line.key_id} for line in unverified.signatures],
+            "verified": False,
+        },
+    )
+
+
+# -- get --------------------------------------------------------------------------------------------------------------
+
+
+@group.command()
+@click.argument("entry", metavar="FILE|LEAF")
+@policies.policy_option
+@click.option("--out", metavar="PROOF", required=True, help="Where to write the proof.")
+@click.option("--from", "place", metavar="URL|DIR", help="Make the proof from the tiles there; asks no log server.")
+@online.url_option
+@online.timeout_option
+@online.state_option
+@output.json_option
+def get(
+    entry: str,
+    policy_file: str,
+    out: str,
+    place: str | None,
+    url: str | None,
+    timeout: float,
+    state_folder: Path | None,
+) -> None:
+    """Get a fresh proof for an entry that is logged, given its file or its leaf hash, and verify it.
+
+    Example: teelog proof get release.json --policy policy.txt --out release.tlog-proof
+    """
+    policy = policies.load(policy_file)
+    policies.warn_if_unwitnessed(policy)
+    leaf = _leaf(entry)
+    state = online.open_state(state_folder)
+    if place is None:
+        found = online.run(_ask(policies.url_of(policy, url), leaf, policy, timeout, state))
+    else:
+        found = online.run(_make(place, leaf, policy, state))
+    output.write_file(out, found.file)
+    inclusion = found.inclusion
+    head = inclusion.witnessed.checkpoint
+    output.ok("proof verified")
+    output.result(
+        [
+            f"index         {inclusion.index} of {head.size} in {head.origin}",
+            f"leaf          {leaf.hex()}",
+            f"witnessed by  {policies.witnessed_by(inclusion.witnessed, policy)}",
+            f"proof         {out}",
+        ],
+        {
+            "schema": "teelog-proof-got/v1",
+            "log": head.origin,
+            "index": inclusion.index,
+            "size": head.size,
+            "root": head.root,
+            "leaf": leaf,
+            "witnesses": policies.cosigners(inclusion.witnessed, policy),
+            "proof": out,
+        },
+    )
+
+
+def _leaf(entry: str) -> bytes:
+    if LEAF.fullmatch(entry) and not Path(entry).exists():
+        return bytes.fromhex(entry)
+    return leaf_hash(files.read(entry, tiles.MAX_ENTRY, "file"))
+
+
+async def _ask(url: str, leaf: bytes, policy: Policy, timeout: float, state: ClientState) -> Published:
+    from teelog.client.http import HttpClient, Refusal
+    from teelog.client.publish import get_proof
+    from teelog.client.source import HttpSource
+
+    async with HttpClient() as http:
+        try:
+            found = await get_proof(http, url, leaf, policy, timeout=timeout, tell=online.tell)
+        except Refusal as refusal:
+            raise _explained(refusal, leaf, url) from refusal
+        await online.remember(state, found.inclusion.witnessed, HttpSource(http, url))
+    return found
+
+
+def _explained(refusal: TeelogError, leaf: bytes, url: str) -> TeelogError:
+    if getattr(refusal, "status", 0) != 404:
+        return refusal
+    return VerificationError(
+        "the log knows no entry with this leaf hash",
+        expected=f"leaf {leaf.hex()}",
+        actual=refusal.message,
+        hint=f"another log's tiles can be searched: teelog proof get LEAF --from {url}",
+    )
+
+
+async def _make(place: str, leaf: bytes, policy: Policy, state: ClientState) -> Published:
+    """A proof from tiles alone: for mirrors, static copies and logs of other makes."""
+    from teelog.client.log import LogReader
+    from teelog.client.publish import Published
+    from teelog.client.source import open_source
+    from teelog.tlog.policy import verify_checkpoint
+
+    async with open_source(place) as source:
+        witnessed = verify_checkpoint(await source.checkpoint(), policy)
+        head = witnessed.checkpoint
+        reader = LogReader(source, head.size, head.root)
+        index = await reader.find(leaf)
+        if index is None:
+            raise VerificationError(
+                "no entry with this leaf hash is in the log",
+                expected=f"leaf {leaf.hex()}",
+                actual=f"{head.size} others",
+            )
+        proof = TlogProof(index, tuple(await reader.prove_inclusion(index)), witnessed.note.encode())
+        await online.remember(state, witnessed, source)
+    return Published(verify_proof(proof, leaf, policy), proof.encode(), False)
