@@ -1,0 +1,79 @@
+"""What is kept of logs that misbehave, as files that anyone can check.
+
+forks/*.teelog-fork          fork proofs: ``teelog fork verify`` needs nothing else
+evidence/*.teelog-evidence   the same container, but what was shown does not yet prove a fork: a checkpoint with a valid
+                             signature of the log whose consistency proof fails. Anyone who has such a checkpoint can
+                             send it with a broken proof, so these are leads, not proofs.
+
+Bounded: a log's signature is needed for each file, and at most MAX_FILES are kept for each log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+
+from teelog.tlog.fork import ForkProof
+from teelog.witness.published import origin_hash
+
+MAX_FILES = 64  # of each kind and log; the oldest unproven ones make room, fork proofs never do
+_NAME_LENGTH = 16  # hex digits of each hash in a file name
+
+
+class EvidenceStore:
+    """The two folders. Used by the engine's thread."""
+
+    def __init__(self, directory: Path) -> None:
+        self.forks = directory / "forks"
+        self.unproven = directory / "evidence"
+
+    def keep(self, origin: str, shown: ForkProof, proven: bool) -> Path | None:
+        """Writes one file durably; None if it is there already, or if a log has used up its fork proofs.
+
+        Raises OSError.
+        """
+        folder, suffix = (self.forks, ".teelog-fork") if proven else (self.unproven, ".teelog-evidence")
+        prefix = origin_hash(origin)[:_NAME_LENGTH]
+        # The proof is left out of the name: anyone can vary it.
+        content = hashlib.sha256(shown.first + b"\x00" + shown.second).hexdigest()[:_NAME_LENGTH]
+        path = folder / f"{prefix}-{content}{suffix}"
+        if path.exists():
+            return None
+        others = sorted(folder.glob(f"{prefix}-*{suffix}"), key=lambda other: other.stat().st_mtime_ns)
+        if len(others) >= MAX_FILES:
+            if proven:
+                return None
+            others[0].unlink()
+        write_durably(path, shown.encode())
+        return path
+
+    def fork_files(self) -> list[Path]:
+        """Fork proofs, oldest first."""
+        return sorted(self.forks.glob("*.teelog-fork"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+
+
+def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Creates ``path`` with ``data``: whole, or not at all. Raises FileExistsError if it is there."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with contextlib.suppress(FileNotFoundError):
+        temporary.unlink()  # left by a killed process
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)
+    finally:
+        temporary.unlink()
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

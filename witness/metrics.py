@@ -1,0 +1,51 @@
+"""Counters for operators. Labels come from fixed sets only: no origin, no address (R-28, A-18)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+_STATUSES = frozenset({200, 400, 403, 404, 405, 408, 409, 413, 415, 422, 429, 500, 503})
+
+
+class Metrics:
+    """One witness's counters, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "witness_requests",
+            "Answers to add-checkpoint and sign-subtree.",
+            ["call", "status"],
+            registry=self.registry,
+        )
+        self.cosigned = Counter("witness_cosigned", "Checkpoints cosigned.", registry=self.registry)
+        self.inconsistent = Counter(
+            "witness_inconsistent",
+            "Checkpoints with a valid signature of their log that failed a consistency check. Alarm on any.",
+            registry=self.registry,
+        )
+        self.forks = Counter("witness_forks", "Fork proofs written. Alarm on any.", registry=self.registry)
+        self.storage_errors = Counter("witness_storage_errors", "Failed reads and commits.", registry=self.registry)
+        self.commit_seconds = Histogram(
+            "witness_commit_seconds", "Time of one durable transaction.", buckets=_SECONDS, registry=self.registry
+        )
+        self.unpublished = Gauge(
+            "witness_unpublished_seconds",
+            "How long monitors have not seen the newest head of some log. Alarm at 600 (WM-05).",
+            registry=self.registry,
+        )
+        self.logs = Gauge("witness_logs", "Known logs.", registry=self.registry)
+
+    def answered(self, call: str, status: int) -> None:
+        self.requests.labels(call, str(status) if status in _STATUSES else "other").inc()
+
+    def watch(self, unpublished_seconds: Callable[[], float], logs: Callable[[], float]) -> None:
+        self.unpublished.set_function(unpublished_seconds)
+        self.logs.set_function(logs)
+
+    def exposition(self) -> bytes:
+        return generate_latest(self.registry)

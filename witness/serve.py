@@ -1,0 +1,188 @@
+"""A witness's life: lock the folder, prove that the state was not rolled back, listen, and leave in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sqlite3
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from teelog.errors import ConfigError, UnavailableError
+from teelog.witness import admin
+from teelog.witness.connections import BoundedServer
+from teelog.witness.decide import Answer, refuse
+from teelog.witness.directory import PUBLISHED, SOCKET, Witness, load, locked, open_published, open_state
+from teelog.witness.engine import Engine
+from teelog.witness.metrics import CONTENT_TYPE, Metrics
+from teelog.witness.published import Published
+from teelog.witness.service import Service
+
+SHUTDOWN_SECONDS = 10.0  # for requests under way
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen. port: 0 lets the system choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def serve(
+    path: Path,
+    listen: Address,
+    admin_listen: Address | None = None,
+    ready: Callable[[Address, Address | None], None] = lambda _public, _admin: None,
+    step: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Serves until SIGTERM or SIGINT. ready: called with the addresses in use once requests are taken.
+
+    Raises ConfigError (keys, configuration, rolled-back state), UnavailableError (folder or address in use, storage).
+    """
+    with locked(path) as mine:
+        if not mine:
+            raise UnavailableError(f"{path} is in use by another process", expected="one witness for one folder")
+        configure_logging()
+        with asyncio.Runner(loop_factory=_loop) as runner:
+            runner.run(_serve(load(path), listen, admin_listen, ready, step))
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def configure_logging() -> None:
+    """JSON lines on stderr; ASCII, so nothing in them steers a terminal (A-18, A-74)."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def open_engine(witness: Witness, metrics: Metrics, **more: Any) -> Engine:
+    """The engine of a folder whose lock the caller holds, not started yet. Raises ConfigError."""
+    store = open_state(witness)
+    try:
+        published = open_published(witness.path)
+    except BaseException:
+        store.close()
+        raise
+    return Engine(
+        store,
+        published,
+        witness.evidence,
+        witness.signers,
+        now=lambda: int(time.time()),
+        monotonic=time.monotonic,
+        metrics=metrics,
+        extensions=witness.config.extensions,
+        **more,
+    )
+
+
+async def _serve(
+    witness: Witness,
+    listen: Address,
+    admin_listen: Address | None,
+    ready: Callable[[Address, Address | None], None],
+    step: Callable[[str], None],
+) -> None:
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    metrics = Metrics()
+    engine = open_engine(
+        witness, metrics, on_fatal=lambda: loop.call_soon_threadsafe(stopping.set), step=step
+    )
+    async with AsyncExitStack() as stack:
+        stack.callback(engine.stop)
+        try:
+            engine.start()
+            reader = Published.open_reader(witness.path / PUBLISHED)
+        except sqlite3.Error as error:
+            raise UnavailableError("the witness's databases cannot be used", actual=str(error)) from error
+        stack.callback(reader.close)
+        socket = admin.listen(witness.path)
+        stack.callback(_remove, witness.path / SOCKET)
+        await _listen(stack, BoundedServer(admin.handler(witness, engine)), socket)
+        bound_admin = None
+        if admin_listen is not None:
+            bound_admin = await _listen(stack, BoundedServer(_operations(engine, metrics)), admin_listen)
+        service = Service(witness, engine, reader, metrics, time.monotonic)
+        bound = await _listen(stack, service.server(), listen)
+        assert bound is not None
+        ready(bound, bound_admin)
+        await stopping.wait()
+    if engine.fatal is not None:
+        raise UnavailableError("storage failed, the witness has stopped", actual=str(engine.fatal))
+
+
+async def _listen(stack: AsyncExitStack, server: BoundedServer, where: Address | Any) -> Address | None:
+    runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_SECONDS)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    if not isinstance(where, Address):
+        await web.SockSite(runner, where).start()
+        return None
+    try:
+        await web.TCPSite(runner, where.host, where.port).start()
+    except OSError as error:
+        raise UnavailableError(f"cannot listen on {where}", actual=error.strerror or str(error)) from error
+    host, port = runner.addresses[0][:2]
+    return Address(host, port)
+
+
+def _remove(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        path.unlink()
+
+
+def _operations(engine: Engine, metrics: Metrics) -> Callable[[web.BaseRequest], Any]:
+    """The admin listener: for operators, off the public port."""
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        if request.method != "GET":
+            answer = refuse(405, "only GET")  # type: ignore[arg-type]
+        elif request.raw_path == "/metrics":
+            answer = Answer(200, metrics.exposition(), CONTENT_TYPE)
+        elif request.raw_path in ("/healthz", "/readyz"):
+            answer = Answer(200, b"ok\n") if engine.fatal is None else Answer(503, b"stopped\n")
+        else:
+            answer = Answer(404, b"not found\n")
+        return web.Response(status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type})
+
+    return handle
+
+
+def parse_address(text: str) -> Address:
+    """``HOST:PORT``, ``[IPV6]:PORT``. Raises ConfigError."""
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        colon = ""
+    if not colon or not host or not port.isascii() or not port.isdecimal() or int(port) > 65_535:
+        raise ConfigError("not an address to listen on", expected="HOST:PORT, as in 127.0.0.1:6971", actual=text)
+    return Address(host, int(port))

@@ -1,0 +1,206 @@
+"""The witness's durable truth: the known logs, and for each the head that was cosigned last.
+
+SQLite, WAL with synchronous=FULL: a committed transaction survives a power cut (R-31). One connection per file writes
+(SQLite before 3.51.3 can corrupt a WAL that two connections write and checkpoint); every other one opens it read-only.
+
+A head moves by compare-and-swap on the previous (size, root), in a transaction that ends before any signature exists.
+Nothing is cached: what was not committed is not believed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from teelog.errors import ConfigError
+from teelog.witness.decide import Cosign, Head
+
+BUSY_TIMEOUT = 0.25  # seconds; only a second writer, which should not be there, makes anyone wait
+SYNCHRONOUS = {"FULL": 2, "NORMAL": 1}
+
+Opened = TypeVar("Opened")
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """A row of the log list.
+
+    vkeys: verifier keys as text, all of the name ``origin``. per_day: requests, None = no limit.
+    """
+
+    origin: str
+    vkeys: tuple[str, ...]
+    url: str | None = None
+    contact: str | None = None
+    per_day: int | None = None
+    disabled: bool = False
+
+
+_SELECT_LOG = "SELECT origin, vkeys, url, contact, per_day, disabled FROM logs"
+
+
+def _entry(
+    origin: str, vkeys: str, url: str | None, contact: str | None, per_day: int | None, disabled: int
+) -> LogEntry:
+    return LogEntry(origin, tuple(json.loads(vkeys)), url, contact, per_day, bool(disabled))
+
+
+def connect(path: Path, synchronous: str = "FULL") -> sqlite3.Connection:
+    """The one writing connection to an existing database, used by one thread at a time.
+
+    Raises ConfigError, sqlite3.Error.
+    """
+    uri = f"{path.absolute().as_uri()}?mode=rw"
+    db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT, check_same_thread=False)
+    try:
+        mode = db.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        db.execute(f"PRAGMA synchronous={synchronous}")
+        level = db.execute("PRAGMA synchronous").fetchone()[0]
+        # R-31: anything less loses acknowledged commits.
+        if mode != "wal" or level != SYNCHRONOUS[synchronous]:
+            raise ConfigError(
+                f"{path} cannot be written durably", expected=f"wal, {synchronous}", actual=f"{mode}, {level}"
+            )
+        db.execute("PRAGMA cell_size_check=ON")
+        db.execute("PRAGMA trusted_schema=OFF")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def connect_reader(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write, beside a running witness. Raises sqlite3.Error."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT)
+
+
+def check(db: sqlite3.Connection, path: Path) -> None:
+    """Raises ConfigError for a damaged file."""
+    found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise ConfigError(f"{path} is damaged", actual=found, hint="restore it from a copy that is not older")
+
+
+class Store:
+    """``state.db``. Used by one thread at a time."""
+
+    def __init__(self, path: Path, db: sqlite3.Connection) -> None:
+        self.path = path
+        self._db = db
+
+    @classmethod
+    def open(cls, path: Path) -> Store:
+        """Raises ConfigError, sqlite3.Error. Brings an older schema up to date."""
+        from teelog.witness import schema
+
+        db = connect(path)
+        try:
+            check(db, path)
+            schema.migrate(db)
+        except BaseException:
+            db.close()
+            raise
+        return cls(path, db)
+
+    @classmethod
+    def open_reader(cls, path: Path) -> Store:
+        return cls(path, connect_reader(path))
+
+    def reopen(self) -> None:
+        """Drops the connection, and with it whatever a failed commit left behind (W-37)."""
+        with contextlib.suppress(sqlite3.Error):
+            self._db.close()
+        self._db = connect(self.path)
+
+    def close(self) -> None:
+        self._db.close()
+
+    # -- heads --------------------------------------------------------------------------------------------------------
+
+    def head(self, origin: str) -> Head | None:
+        row = self._db.execute("SELECT size, root, timestamp, note FROM state WHERE origin = ?", (origin,)).fetchone()
+        return None if row is None else Head(*row)
+
+    def heads(self) -> Iterator[tuple[str, Head]]:
+        for origin, *row in self._db.execute("SELECT origin, size, root, timestamp, note FROM state ORDER BY origin"):
+            yield origin, Head(*row)
+
+    def advance(self, moves: Sequence[Cosign]) -> list[bool]:
+        """Moves heads in one durable transaction; for each whether its compare-and-swap won.
+
+        Raises sqlite3.Error: the outcome is unknown, nothing may be signed.
+        """
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            # W-36: "checking the old size against the latest checkpoint and persisting the new checkpoint must be
+            # performed atomically".
+            won = [self._swap(move) for move in moves]
+            self._commit()
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            raise
+        return won
+
+    def _commit(self) -> None:
+        self._db.execute("COMMIT")
+
+    def _swap(self, move: Cosign) -> bool:
+        new, old = move.head, move.previous
+        if old is None:
+            done = self._db.execute(
+                "INSERT INTO state (origin, size, root, timestamp, note) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (move.origin, new.size, new.root, new.timestamp, new.note),
+            )
+        else:
+            done = self._db.execute(
+                "UPDATE state SET size = ?, root = ?, timestamp = ?, note = ?"
+                " WHERE origin = ? AND size = ? AND root = ? AND timestamp <= ?",
+                (new.size, new.root, new.timestamp, new.note, move.origin, old.size, old.root, new.timestamp),
+            )
+        return done.rowcount == 1
+
+    # -- the log list -------------------------------------------------------------------------------------------------
+
+    def logs(self) -> list[LogEntry]:
+        return [_entry(*row) for row in self._db.execute(f"{_SELECT_LOG} ORDER BY origin")]
+
+    def log(self, origin: str) -> LogEntry | None:
+        row = self._db.execute(f"{_SELECT_LOG} WHERE origin = ?", (origin,)).fetchone()
+        return None if row is None else _entry(*row)
+
+    def put_log(self, entry: LogEntry) -> None:
+        """Adds or replaces one log's row; its head stays (W-47, W-48)."""
+        self._db.execute(
+            "INSERT INTO logs (origin, vkeys, url, contact, per_day, disabled) VALUES (?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (origin) DO UPDATE SET vkeys = excluded.vkeys, url = excluded.url,"
+            " contact = excluded.contact, per_day = excluded.per_day, disabled = excluded.disabled",
+            (entry.origin, json.dumps(entry.vkeys), entry.url, entry.contact, entry.per_day, int(entry.disabled)),
+        )
+
+    def put_logs(self, entries: Sequence[LogEntry]) -> None:
+        """All of them or none."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            for entry in entries:
+                self.put_log(entry)
+            self._commit()
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            raise
+
+    # -- whose database this is ---------------------------------------------------------------------------------------
+
+    def identity(self) -> tuple[str, ...]:
+        """The witness's own vkeys, as stored by ``init``."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'vkeys'").fetchone()
+        return () if row is None else tuple(json.loads(row[0]))
+
+    def set_identity(self, vkeys: Sequence[str]) -> None:
+        self._db.execute("INSERT INTO meta (key, value) VALUES ('vkeys', ?)", (json.dumps(list(vkeys)),))
