@@ -111,6 +111,10 @@ class GuardedServer(web.Server):
     def __call__(self) -> RequestHandler:
         return Connection(self, loop=self._loop, **self._kwargs)
 
+    @property
+    def connections_open(self) -> int:
+        return len(self._connections)
+
     def admit(self, connection: Connection) -> bool:
         """Whether one more connection, from there, is within the bounds. Counts it."""
         if len(self._connections) > self.limits.connections:

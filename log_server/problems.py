@@ -129,6 +129,7 @@ def of(error: TeelogError) -> Problem:
     else:
         raise error
     pointer = error.where if isinstance(error, MalformedError) else None
+    pointer = "" if pointer == "/" else pointer  # RFC 6901: the whole document
     return Problem(kind, error.message, expected=error.expected, actual=error.actual, hint=error.hint, pointer=pointer)
 
 

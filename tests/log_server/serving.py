@@ -14,6 +14,7 @@ from aiohttp import web
 
 from teelog.log_server.about import LogInfo
 from teelog.log_server.app import Front
+from teelog.log_server.guard import GuardedServer
 from teelog.log_server.limits import Limits, Retention
 from teelog.log_server.read import Directory
 from teelog.tlog.policy import Policy, parse_policy
@@ -32,6 +33,7 @@ class Server:
     """A front that listens, with a client of its own."""
 
     front: Front
+    guard: GuardedServer
     pool: MemoryPool
     port: int
     http: aiohttp.ClientSession = field(repr=False)
@@ -48,14 +50,14 @@ class Server:
     async def post(self, path: str, body: Any, kind: str = DSSE, **headers: str) -> Answer:
         return await self.get(path, "POST", data=body, headers={"Content-Type": kind, **headers})
 
-    async def raw(self, request: bytes | Sequence[bytes], limit: int = 1 << 20) -> bytes:
+    async def raw(self, request: bytes | Sequence[bytes]) -> bytes:
         """What comes back until the server closes. A sequence is written piece by piece, the writing end stays open."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             for piece in [request] if isinstance(request, bytes) else request:
                 writer.write(piece)
                 await writer.drain()
-            return await asyncio.wait_for(reader.read(limit), 20)
+            return await asyncio.wait_for(reader.read(), 20)
         except ConnectionError:
             return b""
         finally:
@@ -100,7 +102,7 @@ async def serving(
     # The client does not decompress: what is compressed must show.
     async with aiohttp.ClientSession(auto_decompress=False, skip_auto_headers=["Accept-Encoding"]) as http:
         try:
-            yield Server(front, pool, port, http)
+            yield Server(front, server, pool, port, http)
         finally:
             await server.stop_sweeping()
             await runner.cleanup()
