@@ -126,7 +126,7 @@ class ClientState:
         if found is None:
             return
         fork.verify_fork(found, [key])
-        path = self.keep_fork(key, found)
+        path = self.keep_fork(key.name, found)
         raise MisbehaviourError(
             f"the log {key.name} signed two views that cannot both be true",
             expected="one append-only tree",
@@ -135,10 +135,10 @@ class ClientState:
             evidence=found.encode(),
         )
 
-    def keep_fork(self, key: VerifierKey, found: fork.ForkProof) -> Path:
+    def keep_fork(self, origin: str, found: fork.ForkProof) -> Path:
         """Writes a fork proof into the state; its path."""
         data = found.encode()
-        name = re.sub(r"[^a-z0-9.-]+", "_", key.name.lower())[:80]
+        name = re.sub(r"[^a-z0-9.-]+", "_", origin.lower())[:80]
         folder = self.folder / "forks"
         path = folder / f"{name}-{hashlib.sha256(data).hexdigest()[:16]}.teelog-fork"
         with self._locked():
