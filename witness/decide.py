@@ -138,7 +138,7 @@ def decide(
 
     def inconsistent(status: HTTPStatus, reason: str) -> Inconsistent:
         answer = refuse(status, reason) if status != HTTPStatus.CONFLICT else conflict(stored)
-        return _inconsistent(log.origin, answer, head, checkpoint, signed.encode(), proof)
+        return _inconsistent(log, answer, head, checkpoint, signed.encode(), proof)
 
     # W-14: "The old size MUST be equal to or lower than the checkpoint size. Otherwise [...] 400".
     if old > checkpoint.size:
@@ -201,11 +201,11 @@ def _open(request: Request, log: KnownLog, extensions: bool) -> tuple[Checkpoint
 
 
 def _inconsistent(
-    origin: str, answer: Answer, head: Head | None, checkpoint: Checkpoint, signed: bytes, proof: tuple[bytes, ...]
+    log: KnownLog, answer: Answer, head: Head | None, checkpoint: Checkpoint, signed: bytes, proof: tuple[bytes, ...]
 ) -> Inconsistent:
     if head is None:
-        return Inconsistent(origin, answer, ForkProof(b"", signed, proof=proof), proven=False)
-    stored = Checkpoint(origin, head.size, head.root)
-    fork = find_fork((stored, head.note), (checkpoint, signed), proof)
-    shown = fork or ForkProof(head.note, signed, proof=proof)
-    return Inconsistent(origin, answer, shown, proven=fork is not None)
+        return Inconsistent(log.origin, answer, ForkProof(b"", signed, proof=proof, keys=log.keys), proven=False)
+    stored = Checkpoint(log.origin, head.size, head.root)
+    fork = find_fork((stored, head.note), (checkpoint, signed), proof, keys=log.keys)
+    shown = fork or ForkProof(head.note, signed, proof=proof, keys=log.keys)
+    return Inconsistent(log.origin, answer, shown, proven=fork is not None)

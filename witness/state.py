@@ -120,6 +120,12 @@ class Store:
     def close(self) -> None:
         self._db.close()
 
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     # -- heads --------------------------------------------------------------------------------------------------------
 
     def head(self, origin: str) -> Head | None:

@@ -5,6 +5,7 @@ Ours; described in docs/formats/fork-proof.md.
     teelog-fork/v1
     first <bytes of the first note>
     second <bytes of the second note>
+    [key <vkey of the log> ...]
     [root <base64>]
     [<consistency proof hash, base64> ...]
 
@@ -13,6 +14,10 @@ Ours; described in docs/formats/fork-proof.md.
 Sizes are equal: the roots differ. Sizes differ: ``root`` is the root of the first ``first.size`` leaves of the second
 checkpoint's tree, shown by a consistency proof from ``root`` to the second checkpoint, and it is not the first's.
 A consistency proof that merely fails shows nothing, since anyone can send a bad one.
+
+``key`` lines make the file complete: they say whose signatures these are. They are the writer's claim. What such a file
+proves by itself is that the holder of one of these keys signed two views; that the key is a certain log's is for the
+reader to know.
 """
 
 from __future__ import annotations
@@ -22,29 +27,36 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from teelog import strict
-from teelog.errors import MalformedError, ProofError, VerificationError
-from teelog.tlog import rfc6962, subtree
+from teelog.errors import ConfigError, MalformedError, ProofError, TeelogError, VerificationError
+from teelog.tlog import rfc6962, subtree, vkey
 from teelog.tlog.checkpoint import Checkpoint, SignedCheckpoint, open_checkpoint
 from teelog.tlog.note import Verifier
 from teelog.tlog.rfc6962 import HASH_LENGTH
+from teelog.tlog.vkey import LOG_TYPES, VerifierKey
 from teelog.tlog.witness import parse_hashes
 
 HEADER = b"teelog-fork/v1"
 MAX_LENGTH = 1024 * 1024  # bytes
+MAX_KEYS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class ForkProof:
-    """Two signed notes, first.size <= second.size. root and proof: None and () where the sizes are equal."""
+    """Two signed notes, first.size <= second.size. root and proof: None and () where the sizes are equal.
+
+    keys: the log's, as the writer of the file knew them.
+    """
 
     first: bytes
     second: bytes
     root: bytes | None = None
     proof: tuple[bytes, ...] = ()
+    keys: tuple[VerifierKey, ...] = ()
 
     def encode(self) -> bytes:
         """The file."""
         lines = [HEADER, b"first %d" % len(self.first), b"second %d" % len(self.second)]
+        lines += [f"key {key}".encode() for key in self.keys]
         if self.root is not None:
             lines.append(b"root " + base64.b64encode(self.root))
         lines += [base64.b64encode(item) for item in self.proof]
@@ -57,6 +69,11 @@ class VerifiedFork:
 
     first: SignedCheckpoint
     second: SignedCheckpoint
+
+    def signers(self) -> tuple[Verifier, ...]:
+        """The keys whose signatures prove the fork, each once."""
+        lines = (*self.first.note.signatures, *self.second.note.signatures)
+        return tuple(dict.fromkeys(line.verifier for line in lines))
 
 
 def parse_fork(data: bytes) -> ForkProof:
@@ -75,10 +92,22 @@ def parse_fork(data: bytes) -> ForkProof:
         raise MalformedError(
             "fork proof's notes have other lengths than stated", expected=first + second, actual=len(notes)
         )
+    keys = []
+    while lines and lines[0].startswith(b"key "):
+        keys.append(_key(lines.pop(0).removeprefix(b"key ")))
+    if len(keys) > MAX_KEYS or len(set(keys)) != len(keys):
+        raise MalformedError("fork proof has too many keys, or one twice", expected=f"at most {MAX_KEYS}")
     root = None
     if lines and lines[0].startswith(b"root "):
         root = strict.b64(lines.pop(0).removeprefix(b"root "), "root", HASH_LENGTH)
-    return ForkProof(notes[:first], notes[first:], root, parse_hashes(lines))
+    return ForkProof(notes[:first], notes[first:], root, parse_hashes(lines), tuple(keys))
+
+
+def _key(text: bytes) -> VerifierKey:
+    try:
+        return vkey.parse_for(text.decode(), LOG_TYPES, "log")
+    except (UnicodeDecodeError, ConfigError) as error:
+        raise MalformedError("fork proof names something that is no log key") from error
 
 
 def _length(line: bytes, prefix: bytes) -> int:
@@ -118,20 +147,38 @@ def verify_fork(fork: ForkProof, log_keys: Iterable[Verifier]) -> VerifiedFork:
     return views
 
 
+def verify_own_keys(fork: ForkProof) -> VerifiedFork:
+    """Checks a fork by the keys that the file itself names, each alone: two keys, one view each, prove nothing.
+
+    The result says that the holder of one key signed two views, and no more. Raises as ``verify_fork``, and
+    VerificationError for a file without keys.
+    """
+    reason: TeelogError = VerificationError("no fork: the file names no key", hint="give the log's key")
+    for key in fork.keys:
+        try:
+            return verify_fork(fork, [key])
+        except (VerificationError, MalformedError) as error:
+            reason = error
+    raise reason
+
+
 def find_fork(
     first: tuple[Checkpoint, bytes],
     second: tuple[Checkpoint, bytes],
     proof: Sequence[bytes] = (),
     root: bytes | None = None,
+    keys: Iterable[VerifierKey] = (),
 ) -> ForkProof | None:
     """A fork proof from two verified checkpoints (each with its note) of one log, if what is given shows one.
 
     proof: a consistency proof between their sizes in the larger one's tree. root: the root of its smaller size, where
     known; otherwise it is computed from ``proof``, which works unless the smaller size is a complete node of the tree.
+    keys: the log's, to be named in the file.
     """
+    named = tuple(keys)
     (small, small_note), (large, large_note) = sorted((first, second), key=lambda item: item[0].size)
     if small.size == large.size:
-        return ForkProof(small_note, large_note) if small.root != large.root else None
+        return ForkProof(small_note, large_note, keys=named) if small.root != large.root else None
     if small.size == 0:
         return None
     try:
@@ -141,4 +188,4 @@ def find_fork(
         return None
     if new != large.root or old == small.root:
         return None
-    return ForkProof(small_note, large_note, old, tuple(proof))
+    return ForkProof(small_note, large_note, old, tuple(proof), named)

@@ -1,0 +1,102 @@
+"""`teelog fork`: verify proofs that a log showed two views. Offline."""
+
+from __future__ import annotations
+
+import click
+
+from teelog.cli import files, keyref, output
+from teelog.cli import policy as policies
+from teelog.errors import NotEstablished, UntrustedKey, VerificationError
+from teelog.tlog import fork
+from teelog.tlog.checkpoint import SignedCheckpoint
+from teelog.tlog.note import Verifier
+from teelog.tlog.vkey import LOG_TYPES, VerifierKey
+
+SOURCES = {"log": "the keys given", "policy": "the policy's keys", "file": "a key that the file itself names"}
+
+
+@click.group()
+def group() -> None:
+    """Verify fork proofs (.teelog-fork): that a log signed two views that cannot both be true."""
+
+
+@group.command()
+@click.argument("file", type=click.Path())
+@click.option(
+    "--log", "--vkey", "vkeys", multiple=True, metavar="VKEY", help="The log's vkeys: literal or file. Repeatable."
+)
+@click.option("--policy", "policy_file", metavar="FILE", help="A policy that lists the log.")
+@output.json_option
+def verify(file: str, vkeys: tuple[str, ...], policy_file: str | None) -> None:
+    """Verify that FILE proves a fork: exit code 0 if it does, 1 if it does not.
+
+    With --log or --policy the views must be signed by keys that these name. Without, the file must prove that the
+    holder of one key that it names itself signed both: then compare that key with the log's.
+
+    Example: teelog fork verify log.teelog-fork --policy policy.txt
+    """
+    found = fork.parse_fork(files.read(file, fork.MAX_LENGTH, "fork proof"))
+    trusted = _trusted(vkeys, policy_file)
+    if trusted is None and not found.keys:
+        raise NotEstablished(
+            "the file names no key, so nobody's signatures can be checked",
+            expected="the log's vkey",
+            hint=f"teelog fork verify {file} --log VKEY",
+        )
+    source = "file" if trusted is None else "log" if vkeys else "policy"
+    try:
+        views = fork.verify_own_keys(found) if trusted is None else fork.verify_fork(found, trusted)
+    except UntrustedKey as error:
+        raise UntrustedKey(
+            "no fork is proven: a view is not signed by a trusted key", expected=error.expected, actual=error.actual
+        ) from error
+    _show(views, found, source)
+
+
+def _trusted(vkeys: tuple[str, ...], policy_file: str | None) -> list[VerifierKey] | None:
+    keys = [key for ref in vkeys for key in keyref.load_vkeys(ref)]
+    if policy_file is not None:
+        keys += [log.key for log in policies.load(policy_file).logs]
+    if not keys and not vkeys and policy_file is None:
+        return None
+    logs = [key for key in dict.fromkeys(keys) if key.type in LOG_TYPES]
+    if not logs:
+        raise VerificationError("no log key is given", expected="the vkeys of a log")
+    return logs
+
+
+def _show(views: fork.VerifiedFork, found: fork.ForkProof, source: str) -> None:
+    signers = views.signers()
+    first, second = views.first.checkpoint, views.second.checkpoint
+    extra = [] if found.root is None else [f"the second view's first {first.size} entries hash to {found.root.hex()}"]
+    output.ok("FORK PROVEN: two views that cannot both be true")
+    if source == "file":
+        output.note("the key is the one that the file names: compare it with the log's, or give --log or --policy")
+    output.result(
+        [
+            f"log     {first.origin}",
+            *_view("first", views.first),
+            *_view("second", views.second),
+            *extra,
+            *(f"signed by {_name(key)} ({SOURCES[source]})" for key in signers),
+        ],
+        {
+            "schema": "teelog-fork-verdict/v1",
+            "verdict": "fork proven",
+            "log": first.origin,
+            "first": {"size": first.size, "root": first.root},
+            "second": {"size": second.size, "root": second.root, "root_at_first_size": found.root or second.root},
+            "keys": [str(key) for key in signers],
+            "keys_from": source,
+        },
+    )
+
+
+def _view(which: str, view: SignedCheckpoint) -> list[str]:
+    return [f"{which:<7} size {view.checkpoint.size}  root {view.checkpoint.root.hex()}"]
+
+
+def _name(key: Verifier) -> str:
+    return f"{key.name}+{key.key_id.hex()}"
+
+

@@ -1,0 +1,203 @@
+"""`teelog witness`: run a witness (c2sp.org/tlog-witness)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from teelog.cli import keyref, output
+from teelog.cli.proof import utc
+from teelog.tlog import fork as forks_format
+from teelog.tlog import note
+from teelog.tlog.checkpoint import parse_body
+
+if TYPE_CHECKING:
+    from teelog.witness.admin import Done
+
+WITNESS = click.argument("witness", metavar="WITNESS", type=click.Path(path_type=Path))
+
+
+@click.group()
+def group() -> None:
+    """Run a witness. WITNESS is its folder."""
+
+
+@group.command()
+@WITNESS
+@click.option("--name", required=True, help="The witness's key name, a URL without schema: witness.example/w1.")
+@output.json_option
+def init(witness: Path, name: str) -> None:
+    """Make a witness: its keys (Ed25519 and ML-DSA-44, of one name), an empty state, WITNESS/witness.vkeys.
+
+    Example: teelog witness init W1 --name witness.example/w1
+    """
+    from teelog.witness import directory
+
+    vkeys = [str(key) for key in directory.init(witness, name)]
+    output.note(f"hand out {witness / directory.VKEYS}; keep the rest of {witness} to yourself")
+    output.result(vkeys, {"schema": "teelog-witness/v1", "name": name, "vkeys": vkeys, "directory": witness})
+
+
+@group.command("add-log")
+@WITNESS
+@click.argument("vkeys", metavar="VKEY")
+@click.option("--url", metavar="URL", help="Where the log is read.")
+@click.option("--contact", metavar="TEXT", help="Whom to tell when it misbehaves.")
+@click.option("--per-day", type=int, metavar="N", help="Checkpoints cosigned in a day, at most.  [default: no limit]")
+@click.option("--add-key", is_flag=True, help="Trust these keys beside the ones that the log has (rotation).")
+@click.option("--replace-keys", is_flag=True, help="Trust these keys and no longer the ones that the log has.")
+@output.json_option
+def add_log(
+    witness: Path,
+    vkeys: str,
+    url: str | None,
+    contact: str | None,
+    per_day: int | None,
+    add_key: bool,
+    replace_keys: bool,
+) -> None:
+    """Let a log be cosigned from now on, also by a witness that is running.
+
+    VKEY is a literal, or a file with the log's keys. Adding a known log again changes what is given and enables it.
+
+    Example: teelog witness add-log W1 LOG/log.vkey --url https://log.example/tee --per-day 288
+    """
+    from teelog.witness import admin
+
+    texts = tuple(str(key) for key in keyref.load_vkeys(vkeys))
+    done = admin.run(witness, admin.AddLog(texts, url, contact, per_day, add_key, replace_keys))
+    _report("changed" if done.known else "added", done)
+
+
+@group.command("disable-log")
+@WITNESS
+@click.argument("origin")
+@output.json_option
+def disable_log(witness: Path, origin: str) -> None:
+    """Cosign nothing more for a log. Its state stays for ever: a log cannot be removed, only disabled.
+
+    Example: teelog witness disable-log W1 log.example/tee
+    """
+    from teelog.witness import admin
+
+    _report("disabled", admin.run(witness, admin.DisableLog(origin)))
+
+
+def _report(what: str, done: Done) -> None:
+    output.result(
+        [f"{what} {done.origin}", *(f"key {key}" for key in done.vkeys)],
+        {
+            "schema": "teelog-witness-log/v1",
+            "change": what,
+            "log": done.origin,
+            "vkeys": list(done.vkeys),
+            "disabled": done.disabled,
+        },
+    )
+
+
+@group.command("list-logs")
+@WITNESS
+@output.json_option
+def list_logs(witness: Path) -> None:
+    """List the known logs and what was cosigned last for each.
+
+    Example: teelog witness list-logs W1
+    """
+    from teelog.witness import directory
+
+    with directory.read_state(witness) as store:
+        rows = [(entry, store.head(entry.origin)) for entry in store.logs()]
+    header = ("ORIGIN", "SIZE", "COSIGNED", "STATE", "PER DAY", "URL", "CONTACT")
+    lines = [
+        (
+            entry.origin,
+            "-" if head is None else head.size,
+            "never" if head is None else utc(head.timestamp),
+            "disabled" if entry.disabled else "enabled",
+            entry.per_day or "-",
+            entry.url or "-",
+            entry.contact or "-",
+        )
+        for entry, head in rows
+    ]
+    output.result(
+        output.columns([header, *lines]),
+        {
+            "schema": "teelog-witness-logs/v1",
+            "logs": [
+                {
+                    "log": entry.origin,
+                    "vkeys": list(entry.vkeys),
+                    "url": entry.url,
+                    "contact": entry.contact,
+                    "per_day": entry.per_day,
+                    "disabled": entry.disabled,
+                    "cosigned": None
+                    if head is None
+                    else {"size": head.size, "root": head.root, "timestamp": head.timestamp},
+                }
+                for entry, head in rows
+            ],
+        },
+    )
+
+
+@group.command()
+@WITNESS
+@click.option("--listen", default="127.0.0.1:6971", show_default=True, metavar="HOST:PORT", help="Port 0: any.")
+@click.option("--admin", "admin_listen", metavar="HOST:PORT", help="Where /metrics and /healthz are; keep it private.")
+def serve(witness: Path, listen: str, admin_listen: str | None) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Example: teelog witness serve W1 --listen 127.0.0.1:6971
+    """
+    from teelog.witness import serve as service
+
+    def ready(public: service.Address, admin: service.Address | None) -> None:
+        if admin is not None:
+            output.note(f"metrics on http://{admin}/metrics")
+        output.note(f"listening on http://{public}")
+
+    service.serve(
+        witness,
+        service.parse_address(listen),
+        None if admin_listen is None else service.parse_address(admin_listen),
+        ready,
+    )
+
+
+@group.command()
+@WITNESS
+@click.option("--out", "--export", "out", type=click.Path(path_type=Path, file_okay=False), help="Copy them here.")
+@output.json_option
+def forks(witness: Path, out: Path | None) -> None:
+    """List the proofs that a log forked, and copy them to where anyone can verify them.
+
+    Example: teelog witness forks W1 --out proofs
+    """
+    from teelog.witness import directory
+    from teelog.witness.evidence import EvidenceStore
+
+    directory.load_config(witness)
+    found = [(path, path.read_bytes()) for path in EvidenceStore(witness).fork_files()]
+    listed = [_fork(path, data) for path, data in found]
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        for path, data in found:
+            output.write_file(out / path.name, data)
+    lines = [f"{one['log']}  sizes {one['first']} and {one['second']}  {one['file']}" for one in listed]
+    output.result(
+        lines or ["no log has forked in front of this witness"],
+        {"schema": "teelog-witness-forks/v1", "forks": listed, "exported_to": out},
+    )
+
+
+def _fork(path: Path, data: bytes) -> dict[str, Any]:
+    proof = forks_format.parse_fork(data)
+    first, second = (parse_body(note.parse(each).claimed_text()) for each in (proof.first, proof.second))
+    return {"log": first.origin, "first": first.size, "second": second.size, "file": path}
+
+
