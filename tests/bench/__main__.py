@@ -1,0 +1,62 @@
+"""See the package's text."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.bench import cold
+from tests.bench.ratio import Row, Settings, progress, table
+
+Measure = Callable[[Path, Settings], Row]
+
+ROWS: dict[str, Measure] = {
+    "cold": cold.proof_verify,
+}
+SCRATCH = Path("/var/tmp")
+"""A disk that keeps its data: /tmp may be memory, where a durable write costs nothing."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="ratios of design section 10")
+    parser.add_argument("--row", action="append", choices=list(ROWS), help="this row only; repeatable")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--short", action="store_true", help="a tenth of the work, three rounds: a look, no measurement")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--dir", type=Path, help="where logs are written; removed afterwards")
+    given = parser.parse_args()
+    settings = Settings(3, 0.1) if given.short else Settings(given.rounds)
+    rows = []
+    for name in given.row or ROWS:
+        progress(f"{name} ...")
+        with tempfile.TemporaryDirectory(prefix="teelog-bench-", dir=given.dir or SCRATCH) as folder:
+            rows.append(ROWS[name](Path(folder), settings))
+    if given.json:
+        print(json.dumps({"schema": "teelog-bench/v1", "machine": machine(), "rows": [as_json(row) for row in rows]}))
+    else:
+        print(f"{machine()}; {settings.rounds} rounds\n")
+        print(table(rows))
+        for row in rows:
+            for key, value in row.notes.items():
+                print(f"  {row.name}: {key}: {value}")
+    return 0 if all(row.met is not False for row in rows) else 1
+
+
+def as_json(row: Row) -> dict[str, object]:
+    return {**dataclasses.asdict(row), "median": row.median, "met": row.met}
+
+
+def machine() -> str:
+    cores = len(os.sched_getaffinity(0))
+    return f"{platform.machine()}, {cores} cores, Linux {platform.release()}, Python {platform.python_version()}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""Cold starts: what a verifier waits for besides the cryptography."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from teelog.keys import Algorithm, private_key_from_seed
+from teelog.tlog import note, rfc6962
+from teelog.tlog.checkpoint import Checkpoint
+from teelog.tlog.proof import TlogProof
+from teelog.tlog.vkey import NoteSigner, SignatureType
+from tests.bench.ratio import Row, Settings, interleave, quotients
+
+BASE = "from cryptography.hazmat.primitives.asymmetric import ed25519, ec; from cryptography import x509"
+
+
+def _files(folder: Path) -> tuple[Path, Path, Path]:
+    """An entry, its proof in a log of two, cosigned by one witness of each kind, and a policy that accepts it."""
+    entry, other = b"a release", rfc6962.leaf_hash(b"another")
+    leaf = rfc6962.leaf_hash(entry)
+    log = NoteSigner.of("log.example/cold", SignatureType.ED25519, private_key_from_seed(Algorithm.ED25519, b"l" * 32))
+    signers = [log]
+    lines = [f"log {log.verifier}"]
+    for number in range(3):
+        private = private_key_from_seed(Algorithm.ED25519, b"%032d" % number)
+        witness = NoteSigner.of(f"w{number}.example", SignatureType.COSIGNATURE_ED25519, private)
+        signers.append(witness)
+        lines.append(f"witness w{number} {witness.verifier}")
+    lines += ["group all 3 w0 w1 w2", "quorum all", ""]
+    body = Checkpoint("log.example/cold", 2, rfc6962.node_hash(leaf, other)).body()
+    signed = note.encode(body, [signer.sign(body, 1_790_000_000) for signer in signers])
+    files = {
+        "entry": entry,
+        "entry.tlog-proof": TlogProof(0, (other,), signed).encode(),
+        "policy.txt": "\n".join(lines).encode(),
+    }
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return folder / "entry", folder / "entry.tlog-proof", folder / "policy.txt"
+
+
+def _seconds(command: list[str], times: int) -> float:
+    best = []
+    for _ in range(times):
+        begin = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        best.append(time.perf_counter() - begin)
+    return sorted(best)[len(best) // 2]
+
+
+def proof_verify(folder: Path, settings: Settings) -> Row:
+    entry, proof, policy = _files(folder)
+    script = Path(sys.executable).with_name("teelog")
+    times = settings.count(9, 3)
+    command = [str(script), "proof", "verify", str(entry), "--proof", str(proof), "--policy", str(policy)]
+    base, ours = interleave(
+        lambda _: _seconds([sys.executable, "-c", BASE], times), lambda _: _seconds(command, times), settings
+    )
+    return Row(
+        name="cold",
+        what="`teelog proof verify`, cold process, 4 signatures",
+        against="`python -c` importing cryptography's ed25519, ec and x509",
+        samples=quotients(ours, base),
+        bound=1.6,
+        at_most=True,
+        unit="s",
+        base=base,
+        ours=ours,
+    )
