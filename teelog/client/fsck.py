@@ -10,6 +10,7 @@ Memory: one bundle, and 256 hashes a level.
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,6 +21,8 @@ from teelog.tlog.tiles import Bundle, Tile
 
 AHEAD = 4  # bundles fetched while one is hashed
 MAX_PROBLEMS = 100  # after these the replay stops listing
+
+_PAIRS = struct.Struct("64s").iter_unpack
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +53,7 @@ class _Halt(Exception):
     """A bundle is missing or damaged: what follows from it cannot be known."""
 
 
-async def replay(
-    source: TileSource, size: int, root: bytes, progress: Callable[[int], object] | None = None
-) -> Replay:
+async def replay(source: TileSource, size: int, root: bytes, progress: Callable[[int], object] | None = None) -> Replay:
     """Replays the log behind ``source`` up to the signed tree head (size, root).
 
     progress: called with the number of entries of each bundle. Raises UnavailableError; what is missing or wrong is a
@@ -116,13 +117,16 @@ class _Replayer:
     def bundle(self, data: bytes, width: int) -> None:
         """Takes the next ``width`` entries."""
         hashes: list[bytes] = []
-        at, end = 0, len(data)
         append = hashes.append
-        for _ in range(width):
-            stop = at + 2 + ((data[at] << 8 | data[at + 1]) if at + 2 <= end else end)
+        # The byte before an entry, the low half of its length, becomes the leaf prefix: no entry is copied to be hashed.
+        buffer, view = (copy := bytearray(data)), memoryview(copy)
+        at, end = 0, len(data)
+        while at + 2 <= end and len(hashes) < width:
+            stop = at + 2 + (data[at] << 8 | data[at + 1])
             if stop > end:
                 break
-            append(sha256(b"\0" + data[at + 2 : stop]).digest())
+            buffer[at + 1] = 0
+            append(sha256(view[at + 1 : stop]).digest())
             at = stop
         if len(hashes) != width or at != end:
             path = Bundle(self.size // 256, width).path
@@ -193,5 +197,5 @@ class _Replayer:
 def _top(hashes: bytes) -> bytes:
     """The root of a perfect tree over ``hashes``, 32 bytes each, a power of two of them."""
     while len(hashes) > 32:
-        hashes = b"".join([sha256(b"\1" + hashes[i : i + 64]).digest() for i in range(0, len(hashes), 64)])
+        hashes = b"".join([sha256(b"\1" + pair).digest() for (pair,) in _PAIRS(hashes)])
     return hashes

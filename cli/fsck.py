@@ -1,0 +1,115 @@
+"""`teelog log fsck`: re-derive a whole log from its entries and compare every tile and the signed root."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from teelog.cli import keyref, online, output
+from teelog.cli import policy as policies
+from teelog.client.source import is_url
+from teelog.errors import ConfigError
+from teelog.tlog.policy import NONE, Log, Policy, WitnessedCheckpoint, verify_checkpoint
+from teelog.tlog.vkey import LOG_TYPES
+
+if TYPE_CHECKING:
+    from teelog.client.fsck import Replay
+    from teelog.client.state import ClientState
+
+VKEY_FILE = "log.vkey"
+
+
+@click.command("fsck")
+@click.argument("place", metavar="LOG|URL")
+@click.option("--policy", "policy_file", metavar="FILE", envvar="TEELOG_POLICY", show_envvar=True, help="With quorum.")
+@click.option("--vkey", metavar="VKEY", help="The log's key instead of a policy.  [default for LOG: LOG/log.vkey]")
+@online.state_option
+@output.json_option
+def command(place: str, policy_file: str | None, vkey: str | None, state_folder: Path | None) -> None:
+    """Check a whole log: that its checkpoint is signed, and that every tile and the root follow from its entries.
+
+    LOG is a log server's directory, or a copy of a log's public files. All entries are read and hashed again, by code
+    of its own. Exit code 1 if anything differs, 5 if the log has signed another view before.
+
+    Example: teelog log fsck LOG
+    """
+    policy = _policy(place, policy_file, vkey)
+    state = online.open_state(state_folder) if is_url(place) or state_folder else None
+    with output.progress("hashing entries") as step:
+        witnessed, found = online.run(_replay(place, policy, state, step))
+    _report(witnessed, found)
+    if found.problems:
+        raise click.exceptions.Exit(1)
+
+
+def _policy(place: str, policy_file: str | None, vkey: str | None) -> Policy:
+    beside = Path(place) / VKEY_FILE
+    if vkey is None and policy_file is None and not is_url(place) and beside.is_file():
+        vkey = str(beside)
+    if vkey is not None:
+        keys = [key for key in keyref.load_vkeys(vkey) if key.type in LOG_TYPES]
+        if not keys:
+            raise ConfigError(f"{vkey} holds no log key", expected="a vkey of type 0x01 or 0x06")
+        return Policy(tuple(Log(key, None) for key in keys), {}, {}, NONE)
+    if policy_file is None:
+        raise ConfigError("whose signature should the checkpoint have?", expected="--policy FILE or --vkey VKEY")
+    policy = policies.load(policy_file)
+    policies.warn_if_unwitnessed(policy)
+    return policy
+
+
+async def _replay(
+    place: str, policy: Policy, state: ClientState | None, step: output.Step
+) -> tuple[WitnessedCheckpoint, Replay]:
+    from teelog.client.fsck import replay
+    from teelog.client.source import open_source
+
+    async with open_source(place) as source:
+        witnessed = verify_checkpoint(await source.checkpoint(), policy)
+        if state is not None:
+            await online.remember(state, witnessed, source)
+        head = witnessed.checkpoint
+        total = f" of {head.size}"
+        done = 0
+
+        def progress(count: int) -> None:
+            nonlocal done
+            done += count
+            step(count, f"{done}{total} entries")
+
+        return witnessed, await replay(source, head.size, head.root, progress)
+
+
+def _report(witnessed: WitnessedCheckpoint, found: Replay) -> None:
+    head = witnessed.checkpoint
+    for problem in found.problems:
+        compared = f": expected {problem.expected}, found {problem.actual}" if problem.expected else ""
+        output.fail(f"{problem.path}: {problem.cause}{compared}")
+    if found.more:
+        output.fail(f"and {found.more} more")
+    if not found.problems:
+        output.ok(f"{head.origin} is whole")
+    output.result(
+        [
+            f"entries     {found.size} of {head.size}",
+            f"tiles       {found.tiles} compared",
+            f"root        {head.root.hex()}",
+            f"cosigned    {len(witnessed.cosignatures)} lines counted",
+        ],
+        {
+            "schema": "teelog-fsck/v1",
+            "ok": not found.problems,
+            "log": head.origin,
+            "size": head.size,
+            "root": head.root,
+            "entries": found.size,
+            "tiles": found.tiles,
+            "problems": [
+                {"path": each.path, "cause": each.cause, "expected": each.expected, "actual": each.actual}
+                for each in found.problems
+            ],
+            "more_problems": found.more,
+        },
+    )
