@@ -15,6 +15,7 @@ from teelog.errors import MalformedError, MisbehaviourError, NotEstablished, Ver
 from teelog.tlog import checkpoint as checkpoints
 from teelog.tlog import fork, note
 from teelog.tlog.policy import NONE, Policy, WitnessedCheckpoint, verify_checkpoint
+from teelog.tlog.vkey import VerifierKey
 
 MAX_FILE = 1 << 20  # bytes
 
@@ -128,7 +129,7 @@ def compare(
     small, large = sorted((one, two), key=lambda each: each.checkpoint.size)
     found = _fork(small, large, lambda: url or policies.url_of(policy, None, large.checkpoint.origin))
     if found is not None:
-        _accuse(found, small, large, fork_file, state_folder)
+        _accuse(found, small.checkpoint.origin, fork_file, state_folder)
     output.ok(f"the two checkpoints of {small.checkpoint.origin} are consistent")
     output.result(
         [
@@ -147,8 +148,10 @@ def compare(
 
 def _fork(small: WitnessedCheckpoint, large: WitnessedCheckpoint, place: Callable[[], str]) -> fork.ForkProof | None:
     pair = (small.checkpoint, small.note.encode()), (large.checkpoint, large.note.encode())
+    lines = [line.verifier for each in (small, large) for line in each.log_signatures]
+    keys = [key for key in dict.fromkeys(lines) if isinstance(key, VerifierKey)]
     if small.checkpoint.size == large.checkpoint.size or small.checkpoint.size == 0:
-        return fork.find_fork(*pair)
+        return fork.find_fork(*pair, keys=keys)
     from teelog.client.log import prover
     from teelog.client.source import open_source
 
@@ -157,20 +160,12 @@ def _fork(small: WitnessedCheckpoint, large: WitnessedCheckpoint, place: Callabl
             return await prover(source)(small.checkpoint, large.checkpoint)
 
     root, proof = online.run(connect())
-    return fork.find_fork(*pair, proof, root)
+    return fork.find_fork(*pair, proof, root, keys)
 
 
-def _accuse(
-    found: fork.ForkProof,
-    small: WitnessedCheckpoint,
-    large: WitnessedCheckpoint,
-    fork_file: str | None,
-    state_folder: Path | None,
-) -> None:
+def _accuse(found: fork.ForkProof, origin: str, fork_file: str | None, state_folder: Path | None) -> None:
     """Writes the fork proof and raises MisbehaviourError."""
-    origin = small.checkpoint.origin
-    keys = list(dict.fromkeys(line.verifier for each in (small, large) for line in each.log_signatures))
-    fork.verify_fork(found, keys)
+    fork.verify_own_keys(found)
     if fork_file is not None:
         output.write_file(fork_file, found.encode())
         path = fork_file
@@ -180,7 +175,7 @@ def _accuse(
         f"the log {origin} signed two views that cannot both be true",
         expected="one append-only tree",
         actual=f"fork proof {path}",
-        hint=f"teelog fork verify {path} --vkey {keys[0]}",
+        hint=f"teelog fork verify {path} --policy POLICY",
         evidence=found.encode(),
     )
 

@@ -118,7 +118,7 @@ class _Replayer:
         """Takes the next ``width`` entries."""
         hashes: list[bytes] = []
         append = hashes.append
-        # The byte before an entry, the low half of its length, becomes the leaf prefix: no entry is copied to be hashed.
+        # The byte before an entry, half of its length, becomes the leaf prefix: no entry is copied to be hashed.
         buffer, view = (copy := bytearray(data)), memoryview(copy)
         at, end = 0, len(data)
         while at + 2 <= end and len(hashes) < width:

@@ -106,7 +106,7 @@ class ClientState:
     async def _compare(self, key: VerifierKey, known: Remembered, seen: Remembered, prove: Prove | None) -> str | None:
         small, large = sorted((known, seen), key=lambda each: each.checkpoint.size)
         if small.checkpoint.size == large.checkpoint.size:
-            self._check_fork(key, fork.find_fork(_pair(small), _pair(large)))  # CP-13
+            self._check_fork(key, fork.find_fork(_pair(small), _pair(large), keys=[key]))  # CP-13
             return None
         if small.checkpoint.size == 0:
             return None
@@ -119,7 +119,7 @@ class ClientState:
             # Anyone can withhold a proof or send a bad one: no evidence against the log, no progress either.
             size = known.checkpoint.size
             return f"consistency with the checkpoint of size {size} seen before is not shown: {error.message}"
-        self._check_fork(key, fork.find_fork(_pair(small), _pair(large), proof, root))
+        self._check_fork(key, fork.find_fork(_pair(small), _pair(large), proof, root, [key]))
         return None
 
     def _check_fork(self, key: VerifierKey, found: fork.ForkProof | None) -> None:
@@ -131,7 +131,7 @@ class ClientState:
             f"the log {key.name} signed two views that cannot both be true",
             expected="one append-only tree",
             actual=f"fork proof {path}",
-            hint=f"teelog fork verify {path} --vkey {key}",
+            hint=f"teelog fork verify {path}",
             evidence=found.encode(),
         )
 
