@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 from teelog.errors import ProofError
 
+HASH_LENGTH = 32
 MAX_HASHES = 63
 """More hashes than this no proof has (W-07, PR-05)."""
 
@@ -53,6 +54,9 @@ def verify(
     start, end, size: 0 <= start <= end <= size, [start, end) valid or empty. Hashes are 32 bytes.
     Raises ProofError; the whole proof must be used, none may be missing.
     """
+    # A node hashes 64 bytes wherever they are cut: were lengths free, bytes could move from one hash to the next.
+    if any(len(item) != HASH_LENGTH for item in (subtree_root, root, *proof)):
+        raise ProofError(f"{what} has hashes of another length", expected=f"{HASH_LENGTH} bytes each")
     if start == end <= size and start >= 0:
         # The empty subtree is consistent with every tree, and says nothing about it.
         if proof or subtree_root != hashlib.sha256(b"").digest():
