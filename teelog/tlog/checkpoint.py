@@ -69,7 +69,10 @@ def claimed_origin(text: bytes) -> str:
     origin, newline, _ = text.partition(b"\n")
     if not newline or not origin:
         raise MalformedError("checkpoint has no origin line")
-    return origin.decode("utf-8", errors="strict")
+    try:
+        return origin.decode()
+    except UnicodeDecodeError as error:
+        raise MalformedError("checkpoint is not UTF-8") from error
 
 
 def open_checkpoint(

@@ -23,8 +23,8 @@ MAX_LENGTH = 256 * 1024  # bytes; SN-18: at least 128 KiB and 16 lines are accep
 MAX_SIGNATURES = 64  # SN-19
 
 _CONTROL = re.compile(rb"[\x00-\x09\x0b-\x1f]")
-# SN-10: what Go's unicode.IsSpace calls a space, plus the separator.
-_FORBIDDEN_IN_NAME = re.compile("[+\x00-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]")
+# SN-10: what Go's unicode.IsSpace calls a space, plus the separator; a lone surrogate is no UTF-8 (SN-05).
+_FORBIDDEN_IN_NAME = re.compile("[+\x00-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ud800-\udfff]")
 _PREFIX = "— "
 
 
