@@ -34,7 +34,7 @@ class TileTree:
             )
 
     def missing(self, nodes: Sequence[tuple[int, int]]) -> list[Tile]:
-        """The tiles still to be added before ``read(nodes)``: the edge, then highest level first: the order in which to add them.
+        """The tiles still to be added before ``read(nodes)``, in that order: the edge, then highest level first.
 
         nodes: (level, index) of complete nodes inside the tree. Raises ValueError for a node outside.
         """
@@ -54,6 +54,9 @@ class TileTree:
 
         Raises MalformedError for a wrong length, ProofError for wrong content (then nothing of it is kept).
         """
+        # Another width would take nodes of another height for this tile's hashes.
+        if tile != tiles.tile_for(tile.level, tile.index, self.size):
+            raise ValueError(f"{tile.path} is no tile of a tree of size {self.size}")
         hashes = tiles.parse_tile(data, tile.width)
         key = (tile.level, tile.index)
         if key in self._edge:
