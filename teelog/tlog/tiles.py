@@ -146,9 +146,11 @@ def parse_tile(data: bytes, width: int) -> list[bytes]:
 
 
 def encode_bundle(entries: Iterable[bytes]) -> bytes:
-    """TT-22: each entry behind its big-endian uint16 length."""
+    """TT-22: each entry behind its big-endian uint16 length. Raises ValueError above MAX_ENTRY (TT-24)."""
     parts = []
     for entry in entries:
+        if len(entry) > MAX_ENTRY:
+            raise ValueError(f"an entry has at most {MAX_ENTRY} bytes, not {len(entry)}")
         parts.append(struct.pack(">H", len(entry)))
         parts.append(entry)
     return b"".join(parts)
@@ -202,15 +204,16 @@ class Edge:
             held = [*(self.levels[level] if level < len(self.levels) else ()), *incoming]
             index = before >> (HEIGHT * (level + 1))
             rising = []
-            while len(held) >= WIDTH:
-                full, held = held[:WIDTH], held[WIDTH:]
+            for start in range(0, len(held) - WIDTH + 1, WIDTH):
+                full = held[start : start + WIDTH]
                 new[Tile(level, index)] = b"".join(full)
                 rising.append(tile_node(full, HEIGHT, 0))
                 index += 1
+            rest = tuple(held[len(rising) * WIDTH :])
             # TT-12: a partial tile never rises; TT-14: an empty one is never written.
-            if held and incoming:
-                new[Tile(level, index, len(held))] = b"".join(held)
-            levels.append(tuple(held))
+            if rest and incoming:
+                new[Tile(level, index, len(rest))] = b"".join(rest)
+            levels.append(rest)
             incoming = rising
             level += 1
         return Edge(self.size + len(leaf_hashes), tuple(levels)), new
