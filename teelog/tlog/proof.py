@@ -88,12 +88,18 @@ def verify_proof(
     now: int | None = None,
     max_age: int | None = None,
     not_before: int | None = None,
+    min_index: int = 0,
 ) -> VerifiedInclusion:
     """Checks that the entry with leaf hash ``leaf`` was logged and witnessed. Opens no socket, reads no clock.
 
     leaf: ``rfc6962.leaf_hash`` of the entry, which the caller computes from what it holds (PR-20).
+    min_index: the caller's lower bound for a log that prunes; at least the log's minimum index (TT-30).
     The rest as in ``policy.verify_checkpoint``. Raises its errors, and ProofError.
     """
+    if proof.index < min_index:
+        raise ProofError(
+            "the entry lies below the lower bound", expected=f"index {min_index} or above", actual=proof.index
+        )
     witnessed = verify_checkpoint(
         proof.checkpoint, policy, origin=origin, now=now, max_age=max_age, not_before=not_before
     )
