@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from teelog import strict
-from teelog.errors import ConfigError, MalformedError, NotWitnessed, UntrustedKey, VerificationError
+from teelog.errors import ConfigError, MalformedError, NotEstablished, NotWitnessed, UntrustedKey, VerificationError
 from teelog.tlog import vkey
 from teelog.tlog.checkpoint import Checkpoint, open_checkpoint, parse_body
 from teelog.tlog.note import Note, UnverifiedNote, VerifiedSignature, index_verifiers, parse
@@ -100,7 +100,8 @@ class WitnessedCheckpoint:
     """A checkpoint that satisfies a policy.
 
     cosignatures: the verified lines by the policy's witnesses, by policy name, newest per witness.
-    log_signatures: the verified lines by the log.
+    log_signatures: the verified lines by the log. checkpoint.extensions is empty unless one of them covers those lines
+    (CS-13): a witness that covers them says nothing about them.
     """
 
     checkpoint: Checkpoint
@@ -122,8 +123,13 @@ def verify_checkpoint(
 
     origin: the one log wanted, where the policy lists several. max_age (seconds, needs ``now``, POSIX seconds) and
     not_before (POSIX seconds) restrict which cosignatures count; without them timestamps are ignored (PR-17).
-    Raises MalformedError, SignatureError, UntrustedKey, VerificationError, NotWitnessed.
+    Raises MalformedError, SignatureError, UntrustedKey, VerificationError, NotWitnessed; NotEstablished where a time is
+    asked for and the policy has no witness to tell it.
     """
+    if policy.quorum == NONE and (max_age is not None or not_before is not None):
+        raise NotEstablished(
+            "nobody tells the checkpoint's age", expected="a quorum of witnesses", actual="quorum none"
+        )
     unverified = parse(data)
     claimed = parse_body(unverified.claimed_text()).origin
     if origin is not None and claimed != origin:
@@ -141,6 +147,9 @@ def verify_checkpoint(
     log_signatures = tuple(s for s in note.signatures if s.verifier in log_keys)
     if not log_signatures:
         raise UntrustedKey("checkpoint is not signed by the log", expected=", ".join(map(_short, log_keys)))
+    covering = [key for key in log_keys if key.covers_extensions]
+    if not any(s.verifier in covering for s in log_signatures):
+        checkpoint = replace(checkpoint, extensions=())
     cosignatures = _cosignatures(note.signatures, policy)
     counted = {
         name
