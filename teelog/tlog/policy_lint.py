@@ -6,7 +6,7 @@ trees that both satisfy the quorum: the smallest overlap of two quorums, less on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from teelog.errors import ConfigError
@@ -38,13 +38,19 @@ def lint(policy: Policy) -> Lint:
         f"{name!r} is one operator with {len(keys)} keys outside a common `any` group: it would count {len(keys)} times"
         for name, keys in twice.items()
     ]
-    counted = _members(policy, policy.quorum) if policy.quorum != NONE else set()
+    members = _members(policy)
+    counted = members[policy.quorum] if policy.quorum != NONE else set()
     unused = sorted(set(policy.witnesses) - counted)
     if policy.quorum == NONE:
         problems.append("quorum none: no witness is required, the log alone is trusted for everything")
     elif unused:
         problems.append(f"outside the quorum, so never counted: {', '.join(unused)}")
-    tolerated = (0 if policy.quorum == NONE else _overlap(policy, policy.quorum)) - 1
+    own = [w.name for w in policy.witnesses.values() if any(w.key.public == log.key.public for log in policy.logs)]
+    if own:  # CS-14: nobody is an independent witness of itself
+        problems.append(f"a log's own key stands as a witness: {', '.join(own)}")
+    overlap = 0 if policy.quorum == NONE else _overlaps(policy, members)[policy.quorum]
+    # An operator that counts m times may be m of the shared members.
+    tolerated = -(-overlap // max(map(len, twice.values()), default=1)) - 1
     if policy.quorum != NONE and tolerated < 0:
         problems.append("two disjoint sets of witnesses satisfy the quorum: no colluder is needed for a split view")
     if not policy.logs:
@@ -64,22 +70,25 @@ def _is_operator_group(policy: Policy, keys: Iterable[str]) -> bool:
     return any(set(group.members) == set(keys) and group.threshold == 1 for group in policy.groups.values())
 
 
-def _members(policy: Policy, name: str) -> set[str]:
-    if name in policy.witnesses:
-        return {name}
-    return set().union(*(_members(policy, member) for member in policy.groups[name].members))
+def _members(policy: Policy) -> dict[str, set[str]]:
+    """The witnesses below every name."""
+    found = {name: {name} for name in policy.witnesses}
+    for group in policy.groups.values():  # PL-09: members come first
+        found[group.name] = set().union(*(found[member] for member in group.members))
+    return found
 
 
-def _overlap(policy: Policy, name: str) -> int:
-    """The smallest number of operators that two sets satisfying ``name`` have in common."""
-    if name in policy.witnesses:
-        return 1
-    group = policy.groups[name]
-    if len({policy.witnesses[member].key.name for member in _members(policy, name)}) == 1:
-        return 1  # all keys of one operator
-    # Each name is a member only once (PL-10), so the two sets may share any 2k - n members: the cheapest.
-    shared = max(0, 2 * group.threshold - len(group.members))
-    return sum(sorted(_overlap(policy, member) for member in group.members)[:shared])
+def _overlaps(policy: Policy, members: Mapping[str, set[str]]) -> dict[str, int]:
+    """For every name the smallest number of operators that two sets satisfying it have in common."""
+    found = dict.fromkeys(policy.witnesses, 1)
+    for group in policy.groups.values():
+        if len({policy.witnesses[member].key.name for member in members[group.name]}) == 1:
+            found[group.name] = 1  # all keys of one operator
+            continue
+        # Each name is a member only once (PL-10), so the two sets may share any 2k - n members: the cheapest.
+        shared = max(0, 2 * group.threshold - len(group.members))
+        found[group.name] = sum(sorted(found[member] for member in group.members)[:shared])
+    return found
 
 
 @dataclass(frozen=True, slots=True)
