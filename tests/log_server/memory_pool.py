@@ -50,6 +50,8 @@ class MemoryPool:
         return self._note
 
     async def submit(self, entries: Sequence[Admitted]) -> list[Outcome]:
+        if not entries:
+            return []
         if self.refusal is not None:
             raise self.refusal
         self.submitted += len(entries)
@@ -96,9 +98,6 @@ class MemoryPool:
 
     async def namespaces(self, since: int = 0) -> list[tuple[int, bytes]]:
         return [(index, entry) for index, entry in self._namespaces if index >= since]
-
-    def take(self, limit: int, wait: float) -> list[Admitted]:
-        return []
 
     # -- the log ------------------------------------------------------------------------------------------------------
 
