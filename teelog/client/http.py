@@ -154,10 +154,10 @@ class HttpClient:
             answer = await self._send("GET", url, headers, None, limit)
             if isinstance(answer, Answer):
                 return answer
-            target = urljoin(url, answer)
             # A-05, TT-41: a log's data comes from where the caller said, or not at all.
-            if _site(target) != _site(start):
-                raise MalformedError(f"{start} redirects to another host", expected=_site(start), actual=target)
+            target = _join(url, answer)
+            if target is None or _site(target) != _site(start):
+                raise MalformedError(f"{start} redirects to another host", expected=start, actual=target or answer)
             url = target
         raise MalformedError(f"{start} redirects too often", expected=f"at most {MAX_REDIRECTS} redirects")
 
@@ -177,12 +177,18 @@ class HttpClient:
             raise _error(url, response.status, response.headers, await _problem(response))
 
 
-def _site(url: str) -> tuple[str, str | None, int | None]:
+def _join(url: str, location: str) -> str | None:
     try:
-        parts = urlsplit(url)
-        default = {"https": 443, "http": 80}.get(parts.scheme)
-        return parts.scheme, parts.hostname, parts.port or default
+        return urljoin(url, location)
     except ValueError:
+        return None
+
+
+def _site(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    try:
+        return parts.scheme, parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+    except ValueError:  # a port that is no number
         return "", None, None
 
 
