@@ -118,15 +118,12 @@ class _Replayer:
         """Takes the next ``width`` entries."""
         hashes: list[bytes] = []
         append = hashes.append
-        # The byte before an entry, half of its length, becomes the leaf prefix: no entry is copied to be hashed.
-        buffer, view = (copy := bytearray(data)), memoryview(copy)
         at, end = 0, len(data)
         while at + 2 <= end and len(hashes) < width:
             stop = at + 2 + (data[at] << 8 | data[at + 1])
             if stop > end:
                 break
-            buffer[at + 1] = 0
-            append(sha256(view[at + 1 : stop]).digest())
+            append(sha256(b"\0" + data[at + 2 : stop]).digest())
             at = stop
         if len(hashes) != width or at != end:
             path = Bundle(self.size // 256, width).path

@@ -5,6 +5,7 @@ A source gives bytes within the bounds of their kind; ``teelog.client.log`` deci
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -85,7 +86,8 @@ class DirectorySource(_Paths):
         file_path = self._path / path
         try:
             with file_path.open("rb") as file:
-                data = file.read(limit + 1)
+                # As long as it is: a buffer for the largest that there may be costs more than the read.
+                data = file.read(min(os.fstat(file.fileno()).st_size, limit) + 1)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise RefusedError(f"{self.name} has no {path}", status=404) from error
         except OSError as error:

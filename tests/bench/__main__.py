@@ -12,12 +12,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import cold
+from tests.bench import cold, replay, witness
 from tests.bench.ratio import Row, Settings, progress, table
 
 Measure = Callable[[Path, Settings], Row]
 
 ROWS: dict[str, Measure] = {
+    "replay": replay.whole_log,
+    "witness": witness.add_checkpoint,
     "cold": cold.proof_verify,
 }
 SCRATCH = Path("/var/tmp")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +57,18 @@ def running(command: list[str], **more: object) -> Iterator[subprocess.Popen[str
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def await_port(process: subprocess.Popen[str], line: re.Pattern[str]) -> int:
+    """Reads the process's stderr up to the line that names its port; what follows is read and dropped."""
+    assert process.stderr is not None
+    said = []
+    for text in process.stderr:
+        said.append(text)
+        if found := line.search(text):
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            return int(found[1])
+    raise RuntimeError("the server did not start:\n" + "".join(said))
 
 
 @contextmanager
