@@ -111,10 +111,10 @@ def init(path: Path, name: str, draw: Callable[[int], bytes] = os.urandom) -> tu
         write_durably(path / VKEYS, "".join(line + "\n" for line in vkeys).encode())
         for file in (STATE, PUBLISHED):
             write_durably(path / file, b"", 0o600)
-        store = Store.open(path / STATE)
+        store = Store.open(path / STATE, create=True)
         store.set_identity(vkeys)
         store.close()
-        Published.open(path / PUBLISHED).close()
+        Published.open(path / PUBLISHED, create=True).close()
         # Last: a folder without it was never finished.
         write_durably(path / CONFIG, config.encode())
         sync_folder(path.parent)

@@ -40,13 +40,13 @@ class Published:
         self._db = db
 
     @classmethod
-    def open(cls, path: Path) -> Published:
+    def open(cls, path: Path, *, create: bool = False) -> Published:
         """Raises ConfigError, sqlite3.Error."""
         from teelog.witness import schema
 
         db = connect(path, "NORMAL")
         try:
-            check(db, path)
+            check(db, path, create)
             schema.migrate_published(db)
         except BaseException:
             db.close()

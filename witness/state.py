@@ -21,6 +21,7 @@ from teelog.errors import ConfigError
 from teelog.witness.decide import Cosign, Head
 
 BUSY_TIMEOUT = 0.25  # seconds; only a second writer, which should not be there, makes anyone wait
+APPLICATION = 0x7465656C  # SQLite's application_id: an emptied file is not taken for a new one
 SYNCHRONOUS = {"FULL": 2, "NORMAL": 1}
 
 Opened = TypeVar("Opened")
@@ -79,8 +80,12 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT)
 
 
-def check(db: sqlite3.Connection, path: Path) -> None:
-    """Raises ConfigError for a damaged file."""
+def check(db: sqlite3.Connection, path: Path, create: bool) -> None:
+    """Raises ConfigError for a damaged file, and for an empty one unless it is to be created now."""
+    if create:
+        db.execute(f"PRAGMA application_id={APPLICATION}")
+    elif db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
+        raise ConfigError(f"{path} is not a witness's database", hint="restore it from a copy that is not older")
     found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise ConfigError(f"{path} is damaged", actual=found, hint="restore it from a copy that is not older")
@@ -94,13 +99,13 @@ class Store:
         self._db = db
 
     @classmethod
-    def open(cls, path: Path) -> Store:
+    def open(cls, path: Path, *, create: bool = False) -> Store:
         """Raises ConfigError, sqlite3.Error. Brings an older schema up to date."""
         from teelog.witness import schema
 
         db = connect(path)
         try:
-            check(db, path)
+            check(db, path, create)
             schema.migrate(db)
         except BaseException:
             db.close()

@@ -9,12 +9,12 @@ import pytest
 from tests.witness.harness import Desk, Log
 
 
-@pytest.fixture()
+@pytest.fixture
 def log() -> Log:
     return Log()
 
 
-@pytest.fixture()
+@pytest.fixture
 def open_desk(tmp_path: Path) -> Iterator[Callable[..., Desk]]:
     """Makes witnesses that are stopped when the test ends."""
     opened: list[Desk] = []
@@ -29,7 +29,7 @@ def open_desk(tmp_path: Path) -> Iterator[Callable[..., Desk]]:
         desk.stop()
 
 
-@pytest.fixture()
+@pytest.fixture
 def desk(open_desk: Callable[..., Desk], log: Log) -> Desk:
     """A witness that knows ``log``."""
     return open_desk(log)

@@ -1,4 +1,4 @@
-"""add-checkpoint, rule by rule, on real databases. What needs HTTP is in test_http.py, what needs faults in test_faults.py."""
+"""add-checkpoint, rule by rule, on real databases. What needs HTTP is in test_http.py, faults in test_faults.py."""
 
 from __future__ import annotations
 
@@ -465,4 +465,4 @@ def test_W_48_a_known_origin_with_another_key_is_refused(open_desk: OpenDesk, lo
 
 
 def test_root_of_the_empty_tree() -> None:
-    assert rfc6962.EMPTY_ROOT == Log().root(0)
+    assert Log().root(0) == rfc6962.EMPTY_ROOT
