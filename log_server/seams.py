@@ -5,18 +5,19 @@
                                  --Cosigner---> witnesses
                                  --Clock------> time
 
-TileStore, LogState, Cosigner and Clock are blocking and called from the sequencer's thread only. Parallelism is an
-implementation's inner business. Each has one contract test that all implementations pass.
+TileStore, LogState and Clock are blocking and called from the sequencer's thread; reading from a TileStore is safe from
+any thread. Parallelism is an implementation's inner business. Each has one contract test that all implementations pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
 from teelog.errors import TeelogError
-from teelog.tlog import note
+from teelog.tlog import note, tiles
 
 # -- what travels -----------------------------------------------------------------------------------------------------
 
@@ -54,8 +55,8 @@ class Logged:
 class Rejected:
     """A definite no by the sequencer: a chain condition, or a known statement in other bytes.
 
-    status: HTTP status (409). kind: the stable problem type. detail: one line. leaf: the logged leaf that it collides
-    with, or None.
+    status: HTTP status (409, 422). kind: the stable problem type. detail: one line. leaf: the logged leaf that it
+    collides with, or None.
     """
 
     status: int
@@ -69,26 +70,47 @@ Outcome = Logged | Rejected
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A committed batch: entries [lo, lo + len(entries)) and the tree that they lead to.
+    """A committed batch: entries [lo, lo + count) and the tree that they lead to.
 
-    bundle: the entries as ``tiles.encode_bundle`` writes them. size, root: the tree after the batch.
+    bundle: the entries as ``tiles.encode_bundle`` writes them. size, root: the tree after the batch, size = lo + count.
     """
 
     lo: int
-    bundle: bytes
     count: int
     size: int
     root: bytes
+    bundle: bytes
+
+    def entries(self) -> list[bytes]:
+        """The batch's entries. Raises MalformedError for a damaged batch."""
+        return tiles.parse_bundle(self.bundle, self.count)
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceVersion:
+    """A namespace statement as logged: what fronts need to know to judge the namespace's entries."""
+
+    name: str
+    version: int
+    statement: bytes
+    index: int
+    entry: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What ``LogState.open`` found. epoch: this opener's. size, root: last_signed. published: the newest note."""
+    """What ``LogState.open`` found.
+
+    epoch: this opener's. size, root: last_signed. published: the newest published note, with its published_size.
+    dedup_upto: the table of known hashes holds all of entries [0, dedup_upto).
+    """
 
     epoch: int
     size: int
     root: bytes
     published: bytes
+    published_size: int
+    dedup_upto: int
 
 
 # -- errors that carry a decision -------------------------------------------------------------------------------------
@@ -115,6 +137,8 @@ class Frozen(TeelogError):
 class Fenced(TeelogError):
     """Another opener took a later epoch. Certainly nothing was changed. This process must stop writing."""
 
+    exit_code = 6
+
 
 class Stale(TeelogError):
     """The compare-and-swap's old value did not match. Certainly nothing was changed."""
@@ -124,11 +148,26 @@ class Conflict(TeelogError):
     """A create-once object exists with other bytes. Fatal (R-08)."""
 
 
+class Damaged(TeelogError):
+    """What is stored does not lead to what was signed. Nothing is signed on top of it (R-01, R-07)."""
+
+
+class RolledBack(TeelogError):
+    """This directory is an older copy: the log has signed more than it knows of. Signing on would fork it (R-05)."""
+
+    exit_code = 5
+
+
 class UnknownOutcome(TeelogError):
     """A commit may or may not have happened. Fatal for the sequencer: drop memory, ``open()`` again, or stop (R-03)."""
 
+    exit_code = 4
+
 
 # -- seams ------------------------------------------------------------------------------------------------------------
+
+Check = Callable[[bytes], None]
+"""Judges a batch's bundle as read back from the store; raises to forbid the commit (R-07)."""
 
 
 class LogState(Protocol):
@@ -137,30 +176,37 @@ class LogState(Protocol):
     def open(self, origin: str, key_hash: bytes) -> Head:
         """Takes the next epoch, which fences every earlier opener. Raises ConfigError for another origin or key."""
 
-    def known(self, hashes: Sequence[bytes]) -> dict[bytes, int]:
-        """The index of each leaf hash or statement id among ``hashes`` (32 bytes) that is logged.
-
-        Exact for everything committed in this or an earlier epoch.
-        """
-
     def commit(
-        self, epoch: int, previous: tuple[int, bytes], batch: Staged, hashes: Sequence[tuple[bytes, int]]
+        self,
+        epoch: int,
+        previous: tuple[int, bytes],
+        batch: Staged,
+        namespaces: Sequence[NamespaceVersion],
+        check: Check,
     ) -> None:
-        """One durable transaction: epoch and (size, root) match -> store the batch, remember ``hashes`` (leaf hashes
-        and statement ids with their index), last_signed := (batch.size, batch.root).
+        """One durable transaction: epoch and (size, root) match -> store the batch, read it back and have it checked,
+        store ``namespaces``, last_signed := (batch.size, batch.root).
 
-        The stored batch is read back and compared inside the transaction (R-07). Raises Fenced or Stale: certainly
-        nothing changed. Every other exception is UnknownOutcome to the caller.
+        Raises Fenced, Stale, or what ``check`` raised: certainly nothing changed. Every other exception is an
+        UnknownOutcome to the caller.
         """
 
     def staged(self) -> list[Staged]:
-        """Committed batches not yet retired, ascending and contiguous up to last_signed."""
+        """Committed batches above the published size, ascending and contiguous up to last_signed."""
 
-    def publish(self, epoch: int, note_bytes: bytes) -> None:
-        """Stores the cosigned note durably, before it is shown to anyone; never a smaller size. Raises Fenced."""
+    def publish(self, epoch: int, note_bytes: bytes, size: int) -> None:
+        """Stores the cosigned note durably, before it is shown to anyone, and forgets the batches below its size, whose
+        tiles are durable. Raises Fenced; Stale for a smaller size than the published one.
+        """
 
-    def retire(self, epoch: int, upto: int) -> None:
-        """Forgets staged batches below size ``upto``: their tiles are durable and published."""
+    def candidates(self, hashes: Sequence[bytes]) -> dict[bytes, list[int]]:
+        """For each hash (32 bytes) the indices that the table of known hashes has under its first 8 bytes, if any."""
+
+    def remember(self, epoch: int, hashes: Sequence[tuple[bytes, int]], upto: int) -> None:
+        """Adds hashes with their index to the table, dedup_upto := upto, in one transaction. Raises Fenced."""
+
+    def namespaces(self) -> list[NamespaceVersion]:
+        """All committed namespace statements, by ascending index."""
 
     def close(self) -> None: ...
 
@@ -175,7 +221,7 @@ class TileStore(Protocol):
         """
 
     def read(self, path: str) -> bytes | None:
-        """None only when certainly absent (read-after-write); doubt raises."""
+        """None only when certainly absent (read-after-write); doubt raises. Safe from any thread."""
 
     def checkpoint(self) -> bytes | None:
         """The published checkpoint, or None."""
@@ -184,30 +230,50 @@ class TileStore(Protocol):
         """Atomically and durably replaces the published checkpoint."""
 
     def drop_partials(self, full: Sequence[str]) -> int:
-        """Deletes ``FULL.p/*`` of each path once FULL is confirmed readable (TT-17); idempotent. Returns the count."""
+        """TT-17: deletes ``FULL.p/*`` for each path, once FULL is confirmed readable. Idempotent. Returns how many."""
 
     def probe(self) -> None:
         """Proves create-once and read-after-write on scratch keys. Raises ConfigError."""
 
     def free(self) -> int | None:
-        """Bytes left, None where there is no limit."""
+        """Bytes left (0 where no file can be made any more), None where there is no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A checkpoint to be cosigned. text: its body. log_lines: the log's own signature lines over it. size: its size.
+
+    consistency: the proof from an old size (1..size) to this one; callable from any thread.
+    """
+
+    text: bytes
+    log_lines: tuple[note.Signature, ...]
+    size: int
+    consistency: Callable[[int], Sequence[bytes]]
+
+    def note(self) -> bytes:
+        """The signed note without cosignatures."""
+        return note.encode(self.text, self.log_lines)
 
 
 class Cosigner(Protocol):
-    """Asks the witnesses. Thread-safe: called from the sequencer's thread, works wherever it likes."""
+    """Asks the witnesses. Called from the sequencer's thread, works elsewhere, answers through futures."""
 
-    def cosign(self, signed: bytes, size: int, consistency: Consistency) -> list[note.Signature]:
-        """Verified cosignature lines for the log's signed note, when the quorum is met or nobody is left to ask.
+    def cosign(self, request: Request) -> Future[list[note.Signature]]:
+        """The verified cosignature lines, once the quorum is met.
 
-        size: of the checkpoint. Raises UnavailableError if the quorum is not reached in time (fail closed: the caller
-        publishes nothing), MisbehaviourError if a witness shows a larger or other tree.
+        UnavailableError if the quorum is not reached (fail closed: the caller publishes nothing and asks again later).
         """
 
+    def probe(self, request: Request, last_signed: int) -> Future[None]:
+        """Asks the witnesses what they have seen, before anything is signed: ``request`` is the published checkpoint.
 
-class Consistency(Protocol):
-    """Gives the consistency proof from an old size to the checkpoint being cosigned."""
+        RolledBack if one of them has seen more than ``last_signed``, or another tree; UnavailableError while those
+        that answered would not make the quorum.
+        """
 
-    def __call__(self, old_size: int) -> Sequence[bytes]: ...
+    def ready_in(self) -> float:
+        """Seconds until enough witnesses for the quorum may be asked again (their rate limits); 0 = now."""
 
 
 class Clock(Protocol):
@@ -219,10 +285,10 @@ class Clock(Protocol):
 
 
 class Pool(Protocol):
-    """Front to sequencer. The front's half is async, the sequencer's half is called from its thread."""
+    """The front's half of what joins it to the sequencer; the other half is ``teelog.log_server.intake``."""
 
     async def submit(self, entries: Sequence[Admitted]) -> list[Outcome]:
-        """Front: one outcome an entry, in order, once all are in a published checkpoint.
+        """One outcome an entry, in order, once all are in a published checkpoint.
 
         Raises Full at once, nothing half taken; UnavailableError where the sequencer stopped or the quorum is lost (the
         entries may still be logged later: the same bytes again give the same index); Frozen for good. A caller that is
@@ -230,20 +296,9 @@ class Pool(Protocol):
         """
 
     async def find(self, leaf: bytes) -> Logged | None:
-        """Front: the entry with this leaf hash with a proof for the newest published checkpoint, None if unknown."""
+        """The entry with this leaf hash with a proof for the newest published checkpoint, None if unknown."""
 
     async def namespaces(self, since: int = 0) -> list[tuple[int, bytes]]:
-        """Front: (index, entry) of every namespace statement, ``since`` <= index, in the newest published checkpoint.
-
-        Ascending. Asked at start, and again when a front meets a name or key that it does not know.
+        """(index, entry) of every namespace statement with ``since`` <= index in the newest published checkpoint,
+        ascending. Asked at start, and again when a front meets a name or key that it does not know.
         """
-
-    def take(self, limit: int, wait: float) -> list[Admitted]:
-        """Sequencer: at most ``limit`` entries, as submitted; waits ``wait`` seconds at most for the first."""
-
-
-def bundle_slices(batch: Staged) -> Iterator[bytes]:
-    """The batch's entries."""
-    from teelog.tlog import tiles
-
-    return iter(tiles.parse_bundle(batch.bundle, batch.count))

@@ -1,0 +1,107 @@
+"""A log's directory, as docs/formats/log-directory.md describes it.
+
+log.toml                 settings
+log.vkey                 the log's vkeys, Ed25519 first
+ed25519.key ml-dsa-44.key operator.key      private keys, mode 0600
+state.db                 SQLite: last_signed, staged batches, known hashes, namespaces
+public/                  what anyone may read: checkpoint, tile/...
+scratch/                 files on their way into public/
+lock                     held by the process that writes
+admin.sock pool.sock     of a running server
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from teelog import keys
+from teelog.errors import ConfigError
+from teelog.keys import Algorithm, PrivateKey
+from teelog.log_server.signing import LogSigner
+from teelog.tlog.vkey import NoteSigner, SignatureType
+
+ED25519 = "ed25519.key"
+ML_DSA_44 = "ml-dsa-44.key"
+OPERATOR = "operator.key"
+_MARK = b"# teelog key: "
+_SIGNATURES = {ED25519: SignatureType.ED25519, ML_DSA_44: SignatureType.COSIGNATURE_ML_DSA_44}
+ALGORITHMS = {ED25519: Algorithm.ED25519, ML_DSA_44: Algorithm.ML_DSA_44, OPERATOR: Algorithm.ED25519}
+
+
+@dataclass(frozen=True, slots=True)
+class LogDirectory:
+    """The places in a log's directory."""
+
+    path: Path
+
+    @property
+    def state(self) -> Path:
+        return self.path / "state.db"
+
+    @property
+    def public(self) -> Path:
+        return self.path / "public"
+
+    @property
+    def scratch(self) -> Path:
+        return self.path / "scratch"
+
+    @property
+    def vkeys(self) -> Path:
+        return self.path / "log.vkey"
+
+    @property
+    def admin_socket(self) -> Path:
+        return self.path / "admin.sock"
+
+    @property
+    def pool_socket(self) -> Path:
+        return self.path / "pool.sock"
+
+    def signer(self, origin: str) -> LogSigner:
+        """The log's keys. Raises ConfigError."""
+        signers = [
+            NoteSigner.of(origin, kind, self.key(name, origin, ALGORITHMS[name])) for name, kind in _SIGNATURES.items()
+        ]
+        return LogSigner(origin, signers)
+
+    def key(self, name: str, origin: str, algorithm: Algorithm) -> PrivateKey:
+        """A private key, its file closed to others and made for this origin (R-04). Raises ConfigError."""
+        path = self.path / name
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            raise ConfigError(f"key file {path} cannot be read", actual=error.strerror) from error
+        try:
+            mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+            if mode & 0o077:
+                raise ConfigError(
+                    f"key file {path} is open to others",
+                    expected="mode 0600",
+                    actual=f"mode {mode:04o}",
+                    hint=f"chmod 600 {path}",
+                )
+            data = os.read(descriptor, keys.MAX_PEM_LENGTH + 1024)
+        finally:
+            os.close(descriptor)
+        head, _, pem = data.partition(b"\n")
+        if head != key_mark(origin):
+            raise ConfigError(
+                f"key file {path} belongs to another log",
+                expected=key_mark(origin).decode(),
+                actual=head[:200].decode("utf-8", "replace"),
+            )
+        private = keys.private_key_from_pem(pem)
+        if private.algorithm is not algorithm:
+            raise ConfigError(
+                f"key file {path} holds another kind of key", expected=algorithm, actual=private.algorithm
+            )
+        return private
+
+
+def key_mark(origin: str) -> bytes:
+    """The first line of a key file: the origin that the key speaks for."""
+    return _MARK + origin.encode()

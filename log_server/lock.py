@@ -1,0 +1,45 @@
+"""One process writes to a log's directory: an exclusive flock on its ``lock`` file, held until the process ends.
+
+The file is never removed: whoever held the old one would not see the new one. The epoch in the state row stands
+behind it (F-09): a lock that a broken network file system grants twice still forks nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from teelog.errors import ConfigError
+
+NAME = "lock"
+
+
+class DirectoryLock:
+    """Held from ``take`` to ``release``."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def take(cls, directory: Path) -> DirectoryLock:
+        """Raises ConfigError while another process holds it."""
+        path = directory / NAME
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            os.close(descriptor)
+            raise ConfigError(
+                f"{directory} is in use by another process",
+                expected="one process for a log directory",
+                actual=f"process {holder}" if holder.isdigit() else None,
+                hint=f"teelog log status {directory}",
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)  # for people: the lock is the flock
+        return cls(descriptor)
+
+    def release(self) -> None:
+        os.close(self._descriptor)

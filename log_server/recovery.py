@@ -1,0 +1,190 @@
+"""What the sequencer knows, and how it comes to know it: from durable state alone, at start and after every failure.
+
+Refused (R-01): a published checkpoint beyond last_signed, the same size with another root, tiles that do not lead to
+the published root, staged batches that do not lead to last_signed, another origin or key. Committed batches are applied
+here by the same code as in ordinary operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from teelog.errors import TeelogError
+from teelog.log_server import apply as applying
+from teelog.log_server.apply import Applied
+from teelog.log_server.dedup import Dedup
+from teelog.log_server.rehash import CompactRange, require_root
+from teelog.log_server.seams import Clock, Damaged, Head, LogState, NamespaceVersion, RolledBack, Staged, TileStore
+from teelog.log_server.signing import LogSigner
+from teelog.log_server.tree import Tree
+from teelog.tlog import rfc6962, tiles
+from teelog.tlog.checkpoint import SignedCheckpoint, open_checkpoint
+from teelog.tlog.tiles import WIDTH, Edge
+
+
+@dataclass(slots=True)
+class Memory:
+    """All of it is derived; a failure throws it away.
+
+    edge, compact: the tree at last_signed by the first and by the second code path. applied: what the store holds.
+    unapplied: committed batches above it, with their tiles in overlay by (level, index). published_*, note: the newest
+    published checkpoint. namespaces: the newest version of each, committed.
+    """
+
+    epoch: int
+    edge: Edge
+    compact: CompactRange
+    applied: Applied
+    published_size: int
+    published_root: bytes
+    note: bytes
+    tree: Tree
+    dedup: Dedup
+    unapplied: list[Staged] = field(default_factory=list)
+    overlay: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    namespaces: dict[str, NamespaceVersion] = field(default_factory=dict)
+    unpublished_namespaces: list[NamespaceVersion] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """Of last_signed."""
+        return self.edge.size
+
+    @property
+    def root(self) -> bytes:
+        """Of last_signed."""
+        return self.edge.root()
+
+    def consistency(self, size: int) -> Callable[[int], Sequence[bytes]]:
+        """Proofs to an applied ``size``."""
+        read = self.tree.reader(size)
+        return lambda old: rfc6962.prove_consistency(old, size, read)
+
+    def publish(self, size: int, root: bytes, note_bytes: bytes) -> list[NamespaceVersion]:
+        """The checkpoint is published; the namespace statements that are so with it."""
+        self.published_size, self.published_root, self.note = size, root, note_bytes
+        new = [item for item in self.unpublished_namespaces if item.index < size]
+        self.unpublished_namespaces = [item for item in self.unpublished_namespaces if item.index >= size]
+        return new
+
+    def published_namespaces(self) -> list[NamespaceVersion]:
+        """For the fronts, at start."""
+        return [item for item in self.all_namespaces if item.index < self.published_size]
+
+    all_namespaces: list[NamespaceVersion] = field(default_factory=list)
+
+
+def load(state: LogState, store: TileStore, signer: LogSigner, clock: Clock) -> Memory:
+    """Opens the state, compares it with what is published, applies what was committed.
+
+    Raises ConfigError, Damaged, Conflict, RolledBack, ClockBack.
+    """
+    head = state.open(signer.origin, signer.key_hash)
+    published = _published(head, store, signer)
+    signer.check_clock(clock.now_ms() // 1000)  # R-15
+    size, root = published.checkpoint.size, published.checkpoint.root
+    tree = Tree(store)
+    base = applying.load(tree, size, root)
+    compact = CompactRange.load(size, tree.reader(size))
+    require_root(compact, size, root)
+    batches = state.staged()
+    for batch in batches:
+        compact = compact.extend(batch.entries())
+    applied = applying.apply(store, tree, base, batches)
+    if (applied.size, applied.edge.root()) != (head.size, head.root):
+        raise Damaged("the staged batches do not lead to last_signed", expected=head.size, actual=applied.size)
+    require_root(compact, head.size, head.root)
+    store.drop_partials(_recent(size))
+    dedup = Dedup(state, tree, head.dedup_upto)
+    dedup.replay(_entries(tree, head.dedup_upto, head.size))
+    namespaces = state.namespaces()
+    return Memory(
+        head.epoch,
+        applied.edge,
+        compact,
+        applied,
+        size,
+        root,
+        head.published,
+        tree,
+        dedup,
+        namespaces={item.name: item for item in namespaces},
+        unpublished_namespaces=[item for item in namespaces if item.index >= size],
+        all_namespaces=namespaces,
+    )
+
+
+def _published(head: Head, store: TileStore, signer: LogSigner) -> SignedCheckpoint:
+    """The published checkpoint, the state's and the public file's brought together."""
+    stored = _open(head.published, signer, "the state's published checkpoint")
+    if stored.checkpoint.size != head.published_size:
+        raise Damaged("the state's published checkpoint has another size", expected=head.published_size)
+    _require_signed(stored, head)
+    public = store.checkpoint()
+    if public != head.published:
+        if public is not None:
+            shown = _open(public, signer, "the published checkpoint")
+            _require_signed(shown, head)
+            _require_older(shown, stored)
+        # A crash came between storing the note and showing it.
+        store.replace_checkpoint(head.published)
+    return stored
+
+
+def _open(data: bytes, signer: LogSigner, what: str) -> SignedCheckpoint:
+    try:
+        opened = open_checkpoint(data, signer.vkeys, signer.origin)
+    except TeelogError as error:
+        raise Damaged(f"{what} is not this log's", actual=error.message) from error
+    signer.saw(opened.note.signatures)
+    return opened
+
+
+def _require_signed(shown: SignedCheckpoint, head: Head) -> None:
+    checkpoint = shown.checkpoint
+    if checkpoint.size > head.size:
+        raise RolledBack(
+            "the published checkpoint is newer than the log's state: the state is an older copy",
+            expected=f"at most size {head.size}",
+            actual=f"size {checkpoint.size}",
+            hint="start from the newest copy; with none, end this log and init a new origin",
+        )
+    if checkpoint.size == head.size and checkpoint.root != head.root:
+        raise RolledBack(
+            "the published checkpoint has another tree than the log's state",
+            expected=head.root.hex(),
+            actual=checkpoint.root.hex(),
+        )
+
+
+def _require_older(shown: SignedCheckpoint, stored: SignedCheckpoint) -> None:
+    if shown.checkpoint.size > stored.checkpoint.size or (
+        shown.checkpoint.size == stored.checkpoint.size and shown.checkpoint.root != stored.checkpoint.root
+    ):
+        raise RolledBack(
+            "the published checkpoint is newer than the one in the state: the state is an older copy",
+            expected=f"at most size {stored.checkpoint.size}",
+            actual=f"size {shown.checkpoint.size}",
+        )
+
+
+def _recent(size: int) -> list[str]:
+    """The full tiles at the end of a published tree: a crash may have left their partials behind (TT-17)."""
+    paths = []
+    level = 0
+    while size >> (tiles.HEIGHT * (level + 1)):
+        full = size >> (tiles.HEIGHT * (level + 1))
+        for index in range(max(0, full - WIDTH), full):
+            paths.append(tiles.Tile(level, index).path)
+            if level == 0:
+                paths.append(tiles.Bundle(index).path)
+        level += 1
+    return paths
+
+
+def _entries(tree: Tree, start: int, size: int) -> Iterator[bytes]:
+    """Entries [start, size)."""
+    for index in range(start // WIDTH, -(-size // WIDTH)):
+        bundle = tree.bundle(index, size)
+        yield from bundle[start - index * WIDTH :] if index == start // WIDTH else bundle
