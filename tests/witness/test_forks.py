@@ -1,0 +1,196 @@
+"""Logs that lie: what the witness keeps, and that anyone can check it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from teelog.errors import TeelogError, VerificationError
+from teelog.tlog import fork
+from teelog.tlog.fork import ForkProof, parse_fork, verify_fork, verify_own_keys
+from teelog.witness.evidence import MAX_FILES, EvidenceStore
+from tests.commands import teelog
+from tests.witness.harness import ORIGIN, Desk, Log, signer
+
+OpenDesk = Callable[..., Desk]
+
+
+def kept(desk: Desk) -> list[ForkProof]:
+    return [parse_fork(path.read_bytes()) for path in desk.witness.evidence.fork_files()]
+
+
+def leads(desk: Desk) -> list[ForkProof]:
+    return [parse_fork(path.read_bytes()) for path in sorted((desk.path / "evidence").glob("*.teelog-evidence"))]
+
+
+def keys(log: Log) -> list[fork.VerifierKey]:
+    return [one.verifier for one in log.signers]
+
+
+def test_W_28_two_roots_of_one_size_are_a_fork_proof(desk: Desk, log: Log) -> None:
+    desk.cosign(log, 0, 9)
+    liar = Log(view="B", forked_at=4)
+    assert desk.post(liar.request(9, 9)).status == 422
+    (proof,) = kept(desk)
+    views = verify_fork(proof, keys(log))
+    assert [view.checkpoint.root for view in (views.first, views.second)] == [log.root(9), liar.root(9)]
+    assert verify_own_keys(proof).signers() == tuple(keys(log))
+    text = desk.metrics.exposition()
+    assert b"witness_inconsistent_total 1.0\n" in text
+    assert b"witness_forks_total 1.0\n" in text
+
+
+def test_W_28_a_fork_is_seen_whatever_old_size_the_log_gives(desk: Desk, log: Log) -> None:
+    desk.cosign(log, 0, 9)
+    liar = Log(view="B", forked_at=4)
+    assert desk.post(liar.request(0, 9)).body == b"9\n"
+    verify_fork(kept(desk)[0], keys(log))
+
+
+@pytest.mark.parametrize(("old", "new"), [(3, 7), (5, 9), (7, 8), (6, 300)])
+def test_W_28_a_larger_tree_that_does_not_contain_the_stored_one_is_a_fork_proof(
+    desk: Desk, log: Log, old: int, new: int
+) -> None:
+    desk.cosign(log, 0, old)
+    liar = Log(view="B", forked_at=1)
+    assert desk.post(liar.request(old, new)).status == 422
+    (proof,) = kept(desk)
+    assert proof.root == liar.root(old)
+    verify_fork(proof, keys(log))
+
+
+@pytest.mark.parametrize("old", [1, 4, 8])
+def test_W_28_what_proves_nothing_by_itself_is_kept_as_a_lead(desk: Desk, log: Log, old: int) -> None:
+    # The proof from a power of two does not contain the old root: nobody can tell a bad proof from a fork.
+    desk.cosign(log, 0, old)
+    assert desk.post(Log(view="B", forked_at=0).request(old, 9)).status == 422
+    assert kept(desk) == []
+    (lead,) = leads(desk)
+    with pytest.raises(VerificationError, match="nothing connects them"):
+        verify_fork(lead, keys(log))
+    assert b"witness_inconsistent_total 1.0\n" in desk.metrics.exposition()
+
+
+def test_W_28_a_wrong_root_of_size_0_is_kept(desk: Desk, log: Log) -> None:
+    assert desk.post(log.request(0, 0, note=log.note(0, bytes(32)))).status == 422
+    (lead,) = leads(desk)
+    assert (lead.first, lead.second) == (b"", log.note(0, bytes(32)))
+
+
+def test_a_stranger_with_a_broken_proof_makes_no_fork_proof(desk: Desk, log: Log) -> None:
+    """The notes are honest; only the proof is not: no one may be accused."""
+    desk.cosign(log, 0, 5)
+    for hashes in ([], [bytes(32)] * 3, log.proof(5, 9)[:-1], [bytes(32), *log.proof(5, 9)[1:]]):
+        assert desk.post(log.request(5, 9, proof=hashes)).status == 422
+    assert kept(desk) == []
+    assert len(leads(desk)) == 1
+    desk.cosign(log, 5, 9)
+
+
+def test_unsigned_requests_leave_no_evidence(desk: Desk, log: Log) -> None:
+    desk.cosign(log, 0, 5)
+    stranger = Log(signers=(signer("stranger"),), view="B")
+    assert desk.post(stranger.request(5, 5)).status == 403
+    assert desk.post(Log("log.example/other").request(5, 5)).status == 404
+    assert (kept(desk), leads(desk)) == ([], [])
+    assert b"witness_inconsistent_total 0.0\n" in desk.metrics.exposition()
+
+
+def test_W_28_the_store_is_bounded(tmp_path: Path, log: Log) -> None:
+    for folder in ("forks", "evidence"):
+        (tmp_path / folder).mkdir()
+    store = EvidenceStore(tmp_path)
+    shown = [ForkProof(b"a", b"b%d" % number) for number in range(MAX_FILES + 5)]
+    assert all(store.keep(ORIGIN, one, proven=False) for one in shown)
+    assert len(list((tmp_path / "evidence").iterdir())) == MAX_FILES
+    assert store.keep(ORIGIN, shown[-1], proven=False) is None  # the same again
+    written = [store.keep(ORIGIN, one, proven=True) for one in shown]
+    assert [path is not None for path in written] == [True] * MAX_FILES + [False] * 5  # the first proofs stay
+    assert store.keep("log.example/other", shown[0], proven=True) is not None
+
+
+def test_a_forked_log_is_still_followed_on_the_view_it_showed_first(desk: Desk, log: Log) -> None:
+    desk.cosign(log, 0, 9)
+    desk.post(Log(view="B", forked_at=4).request(9, 9))
+    desk.cosign(log, 9, 12)
+
+
+# -- the command line -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def proof_file(desk: Desk, log: Log, tmp_path: Path) -> Path:
+    """A fork proof as `teelog witness forks --out` hands it out."""
+    desk.cosign(log, 0, 9)
+    desk.post(Log(view="B", forked_at=4).request(9, 9))
+    listed = teelog("witness", "forks", desk.path, "--json").json
+    assert [(one["log"], one["first"], one["second"]) for one in listed["forks"]] == [(ORIGIN, 9, 9)]
+    ran = teelog("witness", "forks", desk.path, "--out", tmp_path / "out")
+    assert (ran.code, ORIGIN in ran.text) == (0, True)
+    (path,) = (tmp_path / "out").iterdir()
+    return path
+
+
+def test_a_fork_proof_is_verified_offline_by_anyone(proof_file: Path, log: Log) -> None:
+    ran = teelog("fork", "verify", proof_file)
+    assert ran.code == 0
+    assert "FORK PROVEN" in ran.text
+    assert log.root(9).hex() in ran.text
+    assert Log(view="B", forked_at=4).root(9).hex() in ran.text
+    assert log.signers[0].verifier.key_id.hex() in ran.text
+    result = teelog("fork", "verify", proof_file, "--json").json
+    assert (result["verdict"], result["log"], result["keys"]) == ("fork proven", ORIGIN, list(log.vkeys))
+
+
+def test_fork_verify_needs_no_network_and_no_server(proof_file: Path) -> None:
+    code = (
+        "import socket, sys\nfrom teelog.cli.main import main\n"
+        "socket.socket = None\n"
+        "code = main(['fork', 'verify', sys.argv[1]])\n"
+        "loaded = {'aiohttp', 'sqlite3', 'teelog.witness'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {loaded}' if loaded else code)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(proof_file)], check=True, timeout=60, capture_output=True)
+
+
+def test_fork_verify_takes_only_listed_keys(proof_file: Path, log: Log, tmp_path: Path) -> None:
+    other = str(signer("another key").verifier)
+    assert teelog("fork", "verify", proof_file, "--log", log.vkeys[0]).code == 0
+    assert teelog("fork", "verify", proof_file, "--log", other).code == 1
+    assert teelog("fork", "verify", proof_file, "--log", other, "--log", log.vkeys[0]).code == 0
+    policy = tmp_path / "policy.txt"
+    policy.write_text(f"log {log.vkeys[0]}\nquorum none\n")
+    assert teelog("fork", "verify", proof_file, "--policy", policy).code == 0
+    policy.write_text(f"log {other}\nquorum none\n")
+    assert teelog("fork", "verify", proof_file, "--policy", policy).code == 1
+
+
+def test_fork_verify_refuses_what_proves_nothing(proof_file: Path, log: Log, tmp_path: Path) -> None:
+    good = parse_fork(proof_file.read_bytes())
+    for name, bad, code in (
+        ("same view twice", ForkProof(good.first, good.first, keys=good.keys), 1),
+        ("unconnected", ForkProof(good.first, log.note(12), keys=good.keys), 1),
+        ("another key", ForkProof(good.first, good.second, keys=(signer("x").verifier,)), 1),
+        ("no key", ForkProof(good.first, good.second), 3),
+    ):
+        path = tmp_path / "bad.teelog-fork"
+        path.write_bytes(bad.encode())
+        assert teelog("fork", "verify", path).code == code, name
+    path.write_bytes(proof_file.read_bytes()[:-1])
+    assert teelog("fork", "verify", path).code == 1
+    path.write_bytes(b"")
+    assert teelog("fork", "verify", path).code == 1
+    assert teelog("fork", "verify", tmp_path / "missing").code == 4
+
+
+def test_two_keys_with_one_view_each_prove_nothing(desk: Desk, log: Log) -> None:
+    """Whoever has a key of any log's name could otherwise accuse that log."""
+    framer = Log(signers=(signer("framer"),), view="B")
+    pair = ForkProof(log.note(9), framer.note(9), keys=(*keys(log), *keys(framer)))
+    with pytest.raises(TeelogError):
+        verify_own_keys(pair)
+    verify_fork(pair, [*keys(log), *keys(framer)])  # whoever trusts both keys for this log has been shown two views
