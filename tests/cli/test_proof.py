@@ -117,7 +117,7 @@ def test_one_dead_witness_of_four_is_tolerated(folder: Path):
         ("oversized", lambda data: data + b"x" * (1 << 20), "too long"),
         ("witness line", lambda data: _flip(data, b"witness.example/w4 "), "signature does not verify"),
         ("log line", lambda data: _flip(data, "— log.example/tee ".encode()), "signature does not verify"),
-        ("unknown log", lambda data: logs.proof(ENTRIES, 1, logs.sign(logs.head(ENTRIES), log=logs.OTHER_LOG)), "not signed by the log"),
+        ("unknown log", lambda data: _signed_by_another(), "not signed by the log"),
         ("other origin", lambda data: _other_origin(), "not list"),
     ],
 )  # fmt: skip
@@ -138,6 +138,10 @@ def _flip(data: bytes, before: bytes) -> bytes:
     blob = bytearray(base64.b64decode(data[at:end]))
     blob[-1] ^= 1
     return data[:at] + base64.b64encode(blob) + data[end:]
+
+
+def _signed_by_another() -> bytes:
+    return logs.proof(ENTRIES, 1, logs.sign(logs.head(ENTRIES), log=logs.OTHER_LOG))
 
 
 def _other_origin() -> bytes:
