@@ -1,0 +1,194 @@
+"""`teelog log`: run a log."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from teelog.cli import files, output
+from teelog.cli import policy as policies
+
+LOG = click.argument("log", metavar="LOG", type=click.Path(path_type=Path))
+
+
+class _Group(click.Group):
+    """`fsck` reads any log, so its module is loaded only when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *(["fsck"] if _has_fsck() else [])]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "fsck" and _has_fsck():
+            from teelog.cli import fsck
+
+            return fsck.command
+        return super().get_command(ctx, cmd_name)
+
+
+def _has_fsck() -> bool:
+    return importlib.util.find_spec("teelog.cli.fsck") is not None
+
+
+@click.group(cls=_Group)
+def group() -> None:
+    """Run a log. LOG is its directory."""
+
+
+@group.command()
+@LOG
+@click.option("--origin", required=True, help="The log's name, a URL without schema: log.example/tee.")
+@click.option("--raw", is_flag=True, help="Take any bytes on POST /add: for load tests. Stated in entry 0 for good.")
+@output.json_option
+def init(log: Path, origin: str, raw: bool) -> None:
+    """Make a log: its settings, its keys (Ed25519, ML-DSA-44, and an operator's), its first entry.
+
+    LOG must not exist, or be empty. Prints the log's vkeys, which LOG/log.vkey holds too.
+
+    Example: teelog log init LOG --origin log.example/tee
+    """
+    from teelog.log_server import create
+    from teelog.log_server.clock import SystemClock
+
+    made = create.create(log, origin, SystemClock(), raw=raw)
+    vkeys = [str(key) for key in made.vkeys]
+    output.note(f"hand out {log}/log.vkey; keep {log}/*.key to yourself, operator.key best away from this machine")
+    output.result(
+        vkeys,
+        {
+            "schema": "teelog-log/v1",
+            "origin": origin,
+            "vkeys": vkeys,
+            "directory": log,
+            "operator": made.operator,
+            "log_policy": made.policy_id,
+            "raw": raw,
+        },
+    )
+
+
+@group.command()
+@LOG
+@click.option("--listen", default="127.0.0.1:6960", show_default=True, metavar="HOST:PORT", help="Port 0: any.")
+@policies.policy_option
+@click.option("--admin", "admin_listen", metavar="HOST:PORT", help="Where /metrics, /healthz, /readyz are; private.")
+def serve(log: Path, listen: str, policy_file: str, admin_listen: str | None) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    The policy names the witnesses that are asked and the quorum without which nothing is published.
+
+    Example: teelog log serve LOG --listen 127.0.0.1:6960 --policy policy.txt
+    """
+    from teelog.log_server import serve as service
+    from teelog.log_server.listen import Address, parse_address
+
+    policy = policies.load(policy_file)
+    policies.warn_if_unwitnessed(policy)
+
+    def ready(public: Address, admin: Address | None) -> None:
+        if admin is not None:
+            output.note(f"metrics on http://{admin}/metrics")
+        output.note(f"listening on http://{public}")
+
+    service.serve(
+        log,
+        parse_address(listen),
+        policy,
+        admin_listen=None if admin_listen is None else parse_address(admin_listen),
+        ready=ready,
+    )
+
+
+@group.command()
+@LOG
+@click.argument("file", metavar="FILE", type=click.Path(dir_okay=False))
+@output.json_option
+def allow(log: Path, file: str) -> None:
+    """Log the first version of a namespace, from FILE, which its owners have signed.
+
+    Goes through the running server, where it takes effect at once; without one it is committed to LOG and published by
+    the next `teelog log serve`. Doing it again changes nothing.
+
+    Example: teelog log allow LOG ns.json
+    """
+    import asyncio
+
+    from teelog.log_server.allow import allow as admit
+    from teelog.log_server.clock import SystemClock
+    from teelog.tlog.tiles import MAX_ENTRY
+
+    entry = files.read(file, MAX_ENTRY, "statement")
+    done = asyncio.run(admit(log, entry, SystemClock()))
+    if not done.published:
+        output.note("committed; the next `teelog log serve` publishes it")
+    output.result(
+        [
+            f"namespace  {done.namespace}{'' if done.fresh else ' (logged before)'}",
+            f"index      {done.index}",
+            f"statement  {done.statement_id}",
+            f"leaf       {done.leaf.hex()}",
+        ],
+        {
+            "schema": "teelog-allowed/v1",
+            "namespace": done.namespace,
+            "index": str(done.index),
+            "statement": done.statement_id,
+            "leaf": done.leaf,
+            "fresh": done.fresh,
+            "published": done.published,
+        },
+    )
+
+
+@group.command()
+@LOG
+@output.json_option
+def status(log: Path) -> None:
+    """Show what a log has signed and published; works beside a running server.
+
+    Example: teelog log status LOG
+    """
+    from teelog.log_server.status import status as look
+
+    found = look(log)
+    when = datetime.fromtimestamp(found.published_at, UTC).strftime("%Y-%m-%d %H:%M:%SZ") if found.published_at else "-"
+    rows = [
+        ("origin", found.origin),
+        ("running", "yes" if found.running else "no"),
+        ("signed", f"size {found.size}  root {base64.b64encode(found.root).decode()}"),
+        ("published", f"size {found.published_size}  root {base64.b64encode(found.published_root).decode()}"),
+        ("signed at", when),
+        ("cosigned by", ", ".join(found.cosigners) or "-"),
+        ("unpublished", f"{found.staged_batches} batches"),
+        ("namespaces", len(found.namespaces)),
+        *(("", f"{name}  version {version}  index {index}") for name, version, index in found.namespaces),
+        ("free disk", f"{found.free} bytes"),
+    ]
+    output.result(
+        output.columns(rows),
+        {
+            "schema": "teelog-log-status/v1",
+            "origin": found.origin,
+            "vkeys": list(found.vkeys),
+            "running": found.running,
+            "size": str(found.size),
+            "root": found.root,
+            "published": {
+                "size": str(found.published_size),
+                "root": found.published_root,
+                "timestamp": found.published_at,
+                "cosigners": list(found.cosigners),
+            },
+            "unpublished_batches": found.staged_batches,
+            "namespaces": [
+                {"namespace": name, "version": version, "index": str(index)}
+                for name, version, index in found.namespaces
+            ],
+            "epoch": found.epoch,
+            "raw": found.raw,
+            "free_bytes": found.free,
+        },
+    )

@@ -1,0 +1,110 @@
+"""``log status``: what a log's directory says, live or not, without disturbing it.
+
+The state is read through one read-only connection (a second writer or checkpointer is never opened on a live file).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from teelog.errors import UnavailableError
+from teelog.log_server import config, lock
+from teelog.log_server.directory import LogDirectory
+from teelog.log_server.state import read_only
+from teelog.tlog import note
+from teelog.tlog.checkpoint import parse_body
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """size, root: last_signed. published_size, published_root: of the newest published checkpoint.
+
+    published_at: POSIX seconds, 0 if unknown. cosigners: key names with a line in it. staged_batches: committed and not
+    yet published. namespaces: (name, version, index). running: whether a process holds the directory. free: bytes.
+    """
+
+    origin: str
+    vkeys: tuple[str, ...]
+    size: int
+    root: bytes
+    published_size: int
+    published_root: bytes
+    published_at: int
+    cosigners: tuple[str, ...]
+    staged_batches: int
+    namespaces: tuple[tuple[str, int, int], ...]
+    epoch: int
+    dedup_upto: int
+    running: bool
+    free: int
+    raw: bool
+
+
+def status(path: Path) -> Status:
+    """Raises ConfigError, UnavailableError."""
+    from sqlite_utils import Database
+
+    settings = config.load(path)
+    directory = LogDirectory(path)
+    vkeys = tuple(directory.vkeys.read_text("ascii").split("\n")[:-1])
+    try:
+        with closing(read_only(directory.state)) as connection:
+            connection.execute("BEGIN")  # one moment of the log, however busy it is
+            db = Database(connection)
+            row = next(iter(db.query("SELECT * FROM log WHERE id = 1")))
+            staged = next(iter(db.query("SELECT count(*) AS n FROM staged")))["n"]
+            names = tuple(
+                (item["name"], item["version"], item["idx"])
+                for item in db.query("SELECT name, version, idx FROM namespace ORDER BY idx")
+            )
+            connection.execute("ROLLBACK")
+    except (sqlite3.Error, StopIteration) as error:
+        raise UnavailableError(f"{directory.state} cannot be read now", actual=str(error)) from error
+    published = note.parse(row["published"])
+    shown = parse_body(published.claimed_text())
+    disk = os.statvfs(directory.public)
+    return Status(
+        origin=settings.origin,
+        vkeys=vkeys,
+        size=row["size"],
+        root=row["root"],
+        published_size=shown.size,
+        published_root=shown.root,
+        published_at=_time(published, settings.origin),
+        cosigners=tuple(dict.fromkeys(s.name for s in published.signatures if s.name != settings.origin)),
+        staged_batches=staged,
+        namespaces=names,
+        epoch=row["epoch"],
+        dedup_upto=row["dedup_upto"],
+        running=_running(path),
+        free=disk.f_bavail * disk.f_frsize,
+        raw=settings.admission.raw,
+    )
+
+
+def _time(published: note.UnverifiedNote, origin: str) -> int:
+    """The time in the log's own ML-DSA-44 line."""
+    for line in published.signatures:
+        if line.name == origin and len(line.blob) == 8 + 2420:
+            return int.from_bytes(line.blob[:8])
+    return 0
+
+
+def _running(path: Path) -> bool:
+    """Whether the lock is held. Asking takes a shared lock for a moment, which refuses nobody who waits for none."""
+    try:
+        descriptor = os.open(path / lock.NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
