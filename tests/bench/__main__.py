@@ -10,14 +10,23 @@ import platform
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from tests.bench import cold, replay, witness
+from tests.bench import cold, growth, latency, replay, submit, witness
 from tests.bench.ratio import Row, Settings, progress, table
 
-Measure = Callable[[Path, Settings], Row]
+Measure = Callable[[Path, Settings], list[Row]]
 
 ROWS: dict[str, Measure] = {
+    "batch": partial(submit.batch, workers=0),
+    "batch-workers": partial(submit.batch, workers=2),
+    "post-256": partial(submit.post, connections=256, interval_ms=20, workers=0, bound=0.2),
+    "post-256-workers": partial(submit.post, connections=256, interval_ms=20, workers=2, bound=0.28),
+    "post-1024": partial(submit.post, connections=1_024, interval_ms=50, workers=0, bound=0.35),
+    "post-1024-workers": partial(submit.post, connections=1_024, interval_ms=50, workers=2, bound=0.5),
+    "latency": latency.cosigned,
+    "growth": growth.large_log,
     "replay": replay.whole_log,
     "witness": witness.add_checkpoint,
     "cold": cold.proof_verify,
@@ -30,16 +39,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="ratios of design section 10")
     parser.add_argument("--row", action="append", choices=list(ROWS), help="this row only; repeatable")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--short", action="store_true", help="a tenth of the work, three rounds: a look, no measurement")
+    parser.add_argument("--short", action="store_true", help="a tenth of the work, three rounds: no measurement")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--dir", type=Path, help="where logs are written; removed afterwards")
     given = parser.parse_args()
     settings = Settings(3, 0.1) if given.short else Settings(given.rounds)
-    rows = []
+    rows: list[Row] = []
     for name in given.row or ROWS:
         progress(f"{name} ...")
         with tempfile.TemporaryDirectory(prefix="teelog-bench-", dir=given.dir or SCRATCH) as folder:
-            rows.append(ROWS[name](Path(folder), settings))
+            rows += ROWS[name](Path(folder), settings)
     if given.json:
         print(json.dumps({"schema": "teelog-bench/v1", "machine": machine(), "rows": [as_json(row) for row in rows]}))
     else:

@@ -1,6 +1,6 @@
 """The baseline of the HTTP rows: an aiohttp handler that reads the body and answers 201, in one process under uvloop.
 
-    python -m tests.bench.empty     prints its port
+python -m tests.bench.empty     prints its port
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def namespace_file() -> bytes:
     """Version 0 of the namespace, for ``teelog log allow``."""
     roles = (Role.OWNER, Role.RELEASE, Role.STATUS)
     held = namespace.Key(KEY.public.to_pem().decode(), roles, None)
-    predicate = NamespacePredicate(NAMESPACE, ORIGIN, 0, None, (held,), {role: 1 for role in roles})
+    predicate = NamespacePredicate(NAMESPACE, ORIGIN, 0, None, (held,), dict.fromkeys(roles, 1))
     return dsse.sign(dsse.PAYLOAD_TYPE, namespace.payload(predicate), [KEY]).file
 
 
@@ -117,3 +117,7 @@ class Entries:
     def framed(self, low: int, high: int) -> bytes:
         """Entries [low, high) as a batch submission carries them."""
         return self._map[low * (self._length + 2) : high * (self._length + 2)]
+
+
+def unbase64(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)

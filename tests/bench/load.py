@@ -195,7 +195,10 @@ def batches(port: int, entries: Entries, first: int, total: int, size: int, conn
     """``total`` entries, ``size`` a request, over a few blocking connections."""
     outcome = Outcome(first=first, next=first + total)
     bodies = [
-        (low, request("/entries/batch", "application/octet-stream", entries.framed(low, min(low + size, first + total))))
+        (
+            low,
+            request("/entries/batch", "application/octet-stream", entries.framed(low, min(low + size, first + total))),
+        )
         for low in range(first, first + total, size)
     ]
     work = iter(bodies)
