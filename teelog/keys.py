@@ -236,6 +236,8 @@ def low_s(algorithm: Algorithm, signature: bytes, utils: Any = None) -> bytes:
         r, s = utils.decode_dss_signature(signature)
     except ValueError as error:
         raise MalformedError("not a DER ECDSA signature") from error
+    if not (0 < r < _ORDER[algorithm] and 0 < s < _ORDER[algorithm]):
+        raise MalformedError("ECDSA signature has a number outside the group")
     encoded: bytes = utils.encode_dss_signature(r, min(s, _ORDER[algorithm] - s))
     return encoded
 
