@@ -17,7 +17,7 @@ from teelog.log_server.about import About, LogInfo
 from teelog.log_server.admission import Admission, Namespaces
 from teelog.log_server.guard import GuardedServer, client_address
 from teelog.log_server.limits import Limits, Retention, networks
-from teelog.log_server.metrics import Metrics
+from teelog.log_server.metrics import FrontMetrics, Metrics
 from teelog.log_server.problems import Kind, Problem
 from teelog.log_server.read import Objects, Reader
 from teelog.log_server.seams import Pool
@@ -53,10 +53,10 @@ class Front:
         *,
         limits: Limits | None = None,
         retention: Retention | None = None,
-        metrics: Metrics | None = None,
+        metrics: FrontMetrics | None = None,
     ) -> None:
         self.limits = limits or Limits()
-        self.metrics = metrics or Metrics()
+        self.metrics: FrontMetrics = metrics or Metrics()
         retention = retention or Retention()
         self.reader = Reader(objects, retention, self.limits.cache_bytes)
         self.submissions = Submissions(pool, Admission(Namespaces(info.origin)), self.limits, self.metrics)

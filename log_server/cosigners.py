@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -99,6 +99,8 @@ class Cosigners:
         self._session: aiohttp.ClientSession | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.witnesses = group(policy, origin, settings)
+        self.answered: Callable[[str, float | None], None] = lambda _name, _seconds: None
+        """Told how long each witness took, None if it gave nothing; for metrics."""
         if published:
             self.learn(published)
 
@@ -176,6 +178,7 @@ class Cosigners:
     async def _ask(self, witness: Witness, request: Request, lines: dict[str, note.Signature]) -> None:
         """One witness in one round; never raises."""
         witness.busy = True
+        began, answered = self._clock.monotonic(), witness.cosigned
         try:
             for _ in range(ATTEMPTS):
                 try:
@@ -197,6 +200,8 @@ class Cosigners:
             log.warning("witness %s: %s", witness.name, error)
         finally:
             witness.busy = False
+            gave = witness.cosigned > answered
+            self.answered(witness.name, self._clock.monotonic() - began if gave else None)
 
     def _sound(self, witness: Witness, why: str) -> None:
         witness.alarm = why

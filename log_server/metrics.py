@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -27,10 +28,20 @@ ROUTES = ("about", "log.json", "checkpoint", "tile", "submit", "batch", "entry",
 CLASSES = ("2xx", "4xx", "5xx")
 
 
-class Metrics:
-    """All metrics of one process. witnesses: the configured names.
+class FrontMetrics(Protocol):
+    """What a front counts."""
 
-    The front counts entries and requests; whoever runs the sequencer reports ``sealed``, ``cosigned`` and ``depth``.
+    def entry(self, status: int, count: int = 1) -> None:
+        """Entries' verdict, as its HTTP status."""
+
+    def request(self, route: str, status: int, count: int = 1) -> None:
+        """Requests, by one of ROUTES."""
+
+
+class Metrics:
+    """All metrics of a log. witnesses: the configured names.
+
+    Fronts count entries and requests, the writer reports ``sealed`` and ``cosigned``; ``watch`` is asked when scraped.
     """
 
     def __init__(self, witnesses: Sequence[str] = ()) -> None:
@@ -43,7 +54,6 @@ class Metrics:
         self._batch = Histogram(
             "teelog_batch_entries", "Entries of a sealed batch", buckets=_COUNTS, registry=self.registry
         )
-        self._depth = Gauge("teelog_pool_entries", "Entries that wait for a checkpoint", registry=self.registry)
         seconds = Histogram(
             "teelog_cosign_seconds",
             "Time until a witness answered",
@@ -56,20 +66,15 @@ class Metrics:
         )
         self._cosign = {name: (seconds.labels(name), failures.labels(name)) for name in witnesses}
 
-    def entry(self, status: int) -> None:
-        """An entry's verdict, as its HTTP status."""
-        self._entries.get(status, self._failed).inc()
+    def entry(self, status: int, count: int = 1) -> None:
+        self._entries.get(status, self._failed).inc(count)
 
-    def request(self, route: str, status: int) -> None:
-        self._requests[route, CLASSES[0 if status < 400 else 1 if status < 500 else 2]].inc()
+    def request(self, route: str, status: int, count: int = 1) -> None:
+        self._requests[route, CLASSES[0 if status < 400 else 1 if status < 500 else 2]].inc(count)
 
     def sealed(self, count: int) -> None:
         """A batch of ``count`` entries was sealed."""
         self._batch.observe(count)
-
-    def depth(self, entries: int) -> None:
-        """``entries`` wait in the pool."""
-        self._depth.set(entries)
 
     def cosigned(self, witness: str, seconds: float | None) -> None:
         """A witness answered within ``seconds``; None: it did not, or with an error."""
@@ -81,24 +86,43 @@ class Metrics:
         else:
             found[0].observe(seconds)
 
-    def watch_published(self, read: Callable[[], tuple[int, float] | None]) -> None:
-        """read: (size, age in seconds) of the published checkpoint, asked at each scrape."""
-        self.registry.register(_Published(read))
+    def watch(self, status: Callable[[], Mapping[str, Any]]) -> None:
+        """status: ``Writer.status``, with ``published_age_s`` beside it."""
+        self.registry.register(_Status(status))
 
     def exposition(self) -> bytes:
         """The text format of Prometheus."""
         return generate_latest(self.registry)
 
 
-class _Published(Collector):
-    def __init__(self, read: Callable[[], tuple[int, float] | None]) -> None:
-        self._read = read
+_GAUGES = {
+    "size": ("teelog_size", "Size of the tree at the last signed root"),
+    "published_size": ("teelog_checkpoint_size", "Size of the published checkpoint"),
+    "published_age_s": ("teelog_published_age_seconds", "Time since a checkpoint was last published"),
+    "pool_entries": ("teelog_pool_entries", "Entries that wait for a checkpoint"),
+    "pool_bytes": ("teelog_pool_bytes", "Bytes of the entries that wait for a checkpoint"),
+    "writing": ("teelog_writing", "1 unless the writer has stopped"),
+}
+
+
+class _Status(Collector):
+    def __init__(self, status: Callable[[], Mapping[str, Any]]) -> None:
+        self._status = status
 
     def describe(self) -> Iterable[Metric]:
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        found = self._read()
-        if found is not None:
-            yield GaugeMetricFamily("teelog_checkpoint_size", "Size of the published checkpoint", found[0])
-            yield GaugeMetricFamily("teelog_published_age_seconds", "Age of the published checkpoint", found[1])
+        status = self._status()
+        for key, (name, text) in _GAUGES.items():
+            if status.get(key) is not None:
+                yield GaugeMetricFamily(name, text, float(status[key]))
+        answers = CounterMetricFamily("teelog_cosign_answers", "Cosignatures that came", labels=["witness"])
+        alarms = GaugeMetricFamily(
+            "teelog_cosign_alarm", "1 for a witness that is not asked any more", labels=["witness"]
+        )
+        for witness in status.get("witnesses", ()):
+            answers.add_metric([witness["name"]], witness["answers"])
+            alarms.add_metric([witness["name"]], 1.0 if witness["alarm"] else 0.0)
+        yield answers
+        yield alarms

@@ -13,7 +13,7 @@ too, the writer stops for good and only reads go on.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -68,6 +68,8 @@ class Sequencer:
         self.intake = intake
         self.stopped: Future[None] = Future()
         """Done when ``run`` ends: with None after ``stop``, else with what stopped the writer."""
+        self.sealed: Callable[[int], None] = lambda _: None
+        """Told the entries of each batch, for metrics; from the sequencer's thread."""
         self._signer = signer
         self._state = state
         self._store = store
@@ -171,8 +173,11 @@ class Sequencer:
     def turn(self) -> None:
         """Waits until something is due and does it."""
         self.intake.wait(self._sleep())
-        if self._stopping:
-            return
+        if not self._stopping:
+            self.work()
+
+    def work(self) -> None:
+        """Does what is due now."""
         self._answer_finds()
         if self._round is not None and self._round.future is not None and self._round.future.done():
             self._conclude(self._round, self._round.future)
@@ -262,6 +267,7 @@ class Sequencer:
         self._waiting += waiting  # before anything can fail: an unknown outcome fails them, never forgets them
         if plan is not None:
             batching.commit(plan, memory, self._state)
+            self.sealed(len(plan.entries))
         self._answer()
 
     # -- sign, apply, cosign, publish ---------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from teelog.errors import UnavailableError
 from teelog.log_server import admission
 from teelog.log_server.admission import Admission
 from teelog.log_server.limits import Limits
-from teelog.log_server.metrics import Metrics
+from teelog.log_server.metrics import FrontMetrics
 from teelog.log_server.problems import NO_STORE, Kind, Problem
 from teelog.log_server.read import TEXT
 from teelog.log_server.seams import Admitted, Frozen, Full, Logged, Outcome, Pool, Rejected
@@ -38,7 +38,7 @@ from teelog.tlog.tiles import MAX_ENTRY
 ONE_FILE = frozenset({"application/json", "application/vnd.dsse.envelope.v1+json"})
 MANY_FILES = frozenset({"application/octet-stream"})
 BATCH_SCHEMA = "teelog-batch/v1"
-REFRESH_SECONDS = 1.0
+REFRESH_SECONDS = 0.1
 """How often at most an unknown namespace or key makes a front ask the pool for news."""
 
 _LEAF = re.compile(r"/entries/([0-9a-f]{64})")
@@ -103,7 +103,7 @@ class Submissions:
     """Answers the submission paths; everything after ``Pool.submit`` is the sequencer's."""
 
     def __init__(
-        self, pool: Pool, judge: Admission, limits: Limits, metrics: Metrics, now: Callable[[], float] = time.time
+        self, pool: Pool, judge: Admission, limits: Limits, metrics: FrontMetrics, now: Callable[[], float] = time.time
     ) -> None:
         self._pool = pool
         self._admission = judge
@@ -130,6 +130,8 @@ class Submissions:
         # Inline: a thread per entry costs more than the verification that it would move away.
         admitted, name = await self._judge(entry)
         logged = await self._log(admitted, name)
+        if admitted.namespace is not None:
+            await self.refresh()  # what it changes is in force here at once
         return proof_response(logged, admitted.leaf)
 
     async def post_raw(self, request: web.BaseRequest) -> web.Response:
@@ -167,6 +169,8 @@ class Submissions:
         outcomes = await self._submit_charged([admitted for _, admitted, _ in taken], [name for _, _, name in taken])
         for (place, admitted, _), outcome in zip(taken, outcomes, strict=True):
             results[place] = _item(outcome, admitted.leaf, checkpoints)
+        if any(admitted.namespace is not None for _, admitted, _ in taken):
+            await self.refresh()
         for item in results:
             assert item is not None
             self._metrics.entry(item.status)

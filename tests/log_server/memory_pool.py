@@ -75,10 +75,10 @@ class MemoryPool:
         if known is not None:
             return known, False, False
         if entry.statement is not None and (same := self._statements.get(entry.statement)) is not None:
-            return self._reject("known-statement", self.leaves[same]), False, False
+            return self._reject("conflict", self.leaves[same]), False, False
         if entry.namespace is not None:
             if entry.version != self._versions.get(entry.namespace, 0):
-                return self._reject("broken-chain", None), False, False
+                return self._reject("conflict", None), False, False
             self._versions[entry.namespace] = entry.version + 1
             self._namespaces.append((self.size, entry.entry))
         self._known[entry.leaf] = self.size

@@ -16,6 +16,7 @@ from teelog.log_server.about import LogInfo
 from teelog.log_server.app import Front
 from teelog.log_server.guard import GuardedServer
 from teelog.log_server.limits import Limits, Retention
+from teelog.log_server.metrics import Metrics
 from teelog.log_server.read import Directory
 from teelog.tlog.policy import Policy, parse_policy
 from tests.log_server.memory_pool import ORIGIN, SIGNER, MemoryPool
@@ -34,6 +35,7 @@ class Server:
 
     front: Front
     guard: GuardedServer
+    metrics: Metrics
     pool: MemoryPool
     port: int
     http: aiohttp.ClientSession = field(repr=False)
@@ -90,7 +92,8 @@ async def serving(
     pool = pool or MemoryPool(root)
     objects = Directory(root)
     info = LogInfo(ORIGIN, INFO.vkeys, (("w.example", "w.example+00000000+AAAA", None),), raw)
-    front = Front(pool, objects, info, limits=limits, retention=retention)
+    metrics = Metrics()
+    front = Front(pool, objects, info, limits=limits, retention=retention, metrics=metrics)
     await front.start()
     server = front.server()
     runner = web.ServerRunner(server, shutdown_timeout=1)
@@ -102,7 +105,7 @@ async def serving(
     # The client does not decompress: what is compressed must show.
     async with aiohttp.ClientSession(auto_decompress=False, skip_auto_headers=["Accept-Encoding"]) as http:
         try:
-            yield Server(front, server, pool, port, http)
+            yield Server(front, server, metrics, pool, port, http)
         finally:
             await server.stop_sweeping()
             await runner.cleanup()

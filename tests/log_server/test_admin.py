@@ -23,7 +23,7 @@ from tests.statement import make
 @asynccontextmanager
 async def admin_of(server: Server, path: Path, reason: str | None = None) -> AsyncIterator[aiohttp.ClientSession]:
     """A session to the log's own Unix socket."""
-    runner = web.AppRunner(admin_app(Admin(server.front.metrics, lambda: reason, server.front.submissions.allow)))
+    runner = web.AppRunner(admin_app(Admin(server.metrics, lambda: reason, server.front.submissions.allow)))
     await runner.setup()
     await web.UnixSite(runner, str(path)).start()
     connector = aiohttp.UnixConnector(str(path))
@@ -74,7 +74,7 @@ async def test_allow_checks_what_it_is_given(server: Server, tmp_path: Path) -> 
 
 
 async def test_allow_is_not_served_without_it(server: Server) -> None:
-    app = admin_app(Admin(server.front.metrics, lambda: None))
+    app = admin_app(Admin(server.metrics, lambda: None))
     assert "/allow" not in {resource.canonical for resource in app.router.resources()}
     assert (await server.post("/allow", other_namespace())).status == 404
 
@@ -97,7 +97,7 @@ async def test_metrics_count_outcomes_and_requests(server: Server, tmp_path: Pat
     await server.get("/tile/0/000.p/7")
     server.pool.refusal = UnavailableError("no quorum")
     await server.post("/entries", entry)
-    value = server.front.metrics.registry.get_sample_value
+    value = server.metrics.registry.get_sample_value
     counted = {outcome: value("teelog_entries_total", {"outcome": outcome}) for outcome in set(OUTCOMES.values())}
     assert counted == dict.fromkeys(counted, 0) | {
         "logged": 2, "known": 1, "malformed": 1, "forbidden": 1, "unavailable": 1,
@@ -117,8 +117,9 @@ def test_A_18_metric_labels_come_from_fixed_sets_and_the_configuration() -> None
     metrics.cosigned("stranger.example", 0.1)
     metrics.entry(599)
     metrics.sealed(3)
-    metrics.depth(5)
-    metrics.watch_published(lambda: (42, 1.5))
+    witness = {"name": "w.example", "answers": 7, "alarm": "other tree"}
+    status = {"published_size": 42, "published_age_s": 1.5, "pool_entries": 5, "size": None, "writing": True}
+    metrics.watch(lambda: status | {"witnesses": [witness]})
     text = metrics.exposition().decode()
     assert "stranger" not in text
     assert 'teelog_cosign_failures_total{witness="w.example"} 1.0' in text
@@ -126,6 +127,10 @@ def test_A_18_metric_labels_come_from_fixed_sets_and_the_configuration() -> None
     assert "teelog_checkpoint_size 42.0" in text
     assert "teelog_published_age_seconds 1.5" in text
     assert "teelog_pool_entries 5.0" in text
+    assert "teelog_writing 1.0" in text
+    assert "teelog_size" not in text
+    assert 'teelog_cosign_answers_total{witness="w.example"} 7.0' in text
+    assert 'teelog_cosign_alarm{witness="w.example"} 1.0' in text
     with pytest.raises(KeyError):
         metrics.request("made up", 200)
     for route in ROUTES:

@@ -81,7 +81,7 @@ async def test_A_01_a_reader_that_does_not_read_is_cut_off(tmp_path: Path) -> No
         server.pool.append([bytes(65_535)] * 256)
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
         writer.write(b"GET /tile/entries/000 HTTP/1.1\r\nHost: x\r\n\r\n")
-        closed = server.front.metrics
+        closed = server.metrics
         while closed.registry.get_sample_value("teelog_requests_total", {"route": "tile", "status": "2xx"}) != 1:
             await asyncio.sleep(0.01)
         await asyncio.wait_for(_gone(server), 20)
@@ -216,12 +216,12 @@ async def test_an_expectation_is_met_before_the_body_and_after_the_refusals(serv
 
 
 async def test_A_08_A_18_unknown_paths_leave_no_trace(server: Server) -> None:
-    before = server.front.metrics.exposition()
+    before = server.metrics.exposition()
     for number in range(50):
         assert (await server.get(f"/nothing/{number}")).status == 404
         assert (await server.get(f"/tile/0/{number}")).status == 404
         assert (await server.get(f"/entries/{number:064x}")).status == 404
-    after = server.front.metrics.exposition()
+    after = server.metrics.exposition()
     names = [[line.split(b" ")[0] for line in text.splitlines()] for text in (before, after)]
     assert names[0] == names[1]
 

@@ -85,18 +85,17 @@ async def test_a_known_leaf_is_found_in_the_newest_checkpoint(pool: Pool) -> Non
     assert await pool.find(bytes(32)) is None
 
 
-async def test_namespace_versions_follow_each_other_and_are_told(pool: Pool) -> None:
-    versions = [statement(f"v{number}", namespace="acme.example", version=number) for number in range(3)]
+async def test_a_namespace_begins_once_and_is_told(pool: Pool) -> None:
+    acme, more = (statement(name, namespace=name) for name in ("acme.example", "more.example"))
     assert await pool.namespaces() == []
-    (gap,) = await pool.submit([versions[1]])
-    assert isinstance(gap, Rejected)
-    assert gap.status == 409
-    first, more, second = await pool.submit([versions[0], raw(b"x"), versions[1]])
-    assert [getattr(o, "index", None) for o in (first, more, second)] == [0, 1, 2]
-    fork = statement("v1 again", namespace="acme.example", version=1)
-    assert isinstance((await pool.submit([fork]))[0], Rejected)
-    assert await pool.namespaces() == [(0, b"v0"), (2, b"v1")]
-    assert await pool.namespaces(1) == [(2, b"v1")]
+    first, _, second = await pool.submit([acme, raw(b"x"), more])
+    assert [getattr(o, "index", None) for o in (first, second)] == [0, 2]
+    again = statement("another beginning", namespace="acme.example")
+    (refused,) = await pool.submit([again])
+    assert isinstance(refused, Rejected)
+    assert refused.status == 409
+    assert await pool.namespaces() == [(0, acme.entry), (2, more.entry)]
+    assert await pool.namespaces(1) == [(2, more.entry)]
     assert await pool.namespaces(3) == []
 
 
