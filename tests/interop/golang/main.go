@@ -4,7 +4,8 @@
 //	interop check-proof POLICY PROOF ENTRY         a tlog-proof under a tlog-policy
 //	interop make-log DIR ORIGIN SIZE               a log of SIZE entries: tiles, bundles, proofs, cosigned checkpoint
 //
-// golang.org/x/mod's sumdb packages do the notes and the trees, filippo.io/torchwood the cosignatures and policies.
+// golang.org/x/mod's sumdb packages do the notes and the trees, filippo.io/torchwood the cosignatures and policies;
+// cosignatures are checked a second time by github.com/transparency-dev/formats.
 package main
 
 import (
@@ -21,6 +22,7 @@ import (
 	"strings"
 
 	"filippo.io/torchwood"
+	f_note "github.com/transparency-dev/formats/note"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -102,6 +104,9 @@ func checkLog(dir string, vkeys []string) error {
 	if len(opened.Sigs) != len(verifiers) {
 		return fmt.Errorf("%d of %d keys have a verified line", len(opened.Sigs), len(verifiers))
 	}
+	if err := checkCosignatures(raw, vkeys); err != nil {
+		return err
+	}
 	c, err := torchwood.ParseCheckpoint(opened.Text)
 	if err != nil {
 		return err
@@ -132,6 +137,26 @@ func checkLog(dir string, vkeys []string) error {
 		}
 	}
 	fmt.Printf("ok %s %d %d\n", c.Origin, c.N, len(opened.Sigs))
+	return nil
+}
+
+// checkCosignatures opens the note once more with transparency-dev's verifiers of the cosignature types.
+func checkCosignatures(raw []byte, vkeys []string) error {
+	var verifiers []note.Verifier
+	for _, vkey := range vkeys {
+		v, err := f_note.NewVerifier(vkey)
+		if err != nil {
+			return err
+		}
+		verifiers = append(verifiers, v)
+	}
+	opened, err := note.Open(raw, note.VerifierList(verifiers...))
+	if err != nil {
+		return fmt.Errorf("formats: %w", err)
+	}
+	if len(opened.Sigs) != len(vkeys) {
+		return fmt.Errorf("formats: %d of %d keys have a verified line", len(opened.Sigs), len(vkeys))
+	}
 	return nil
 }
 
