@@ -33,9 +33,7 @@ def interop(go: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., 
     subprocess.run([go, "build", "-o", binary, "."], cwd=GO_DIR, env=go_environment(), check=True, timeout=600)
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [binary, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
-        )
+        return subprocess.run([binary, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False)
 
     return run
 
