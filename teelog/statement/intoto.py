@@ -115,12 +115,15 @@ def check_digest(digest: dict[str, str], where: str) -> None:
     if not digest:
         raise MalformedError("no digest", where=where, expected='{"sha256": "..."}')
     for algorithm, value in digest.items():
-        place = f"{where}/{strict_json.pointer_step(algorithm)}"
         if not _ALGORITHM.fullmatch(algorithm):
+            place = f"{where}/{strict_json.pointer_step(algorithm)}"
             raise MalformedError("not the name of a digest algorithm", where=place)
         length = DIGEST_LENGTHS.get(algorithm)
         if not _HEX.fullmatch(value) or (length is not None and len(value) != 2 * length):
             expected = f"{length} bytes" if length else "1 to 64 bytes"
             raise MalformedError(
-                "not a digest", where=place, expected=f"{expected} in lower-case hex", actual=value[:140]
+                "not a digest",
+                where=f"{where}/{strict_json.pointer_step(algorithm)}",
+                expected=f"{expected} in lower-case hex",
+                actual=value[:140],
             )

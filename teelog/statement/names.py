@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from teelog.errors import MalformedError
 
@@ -52,15 +53,20 @@ def _labels_hold(text: str) -> bool:
 
 def stream(text: str, where: str | None = None) -> Stream:
     """``namespace/product/channel``, exactly three components. Raises MalformedError."""
+    try:
+        return _stream(text)
+    except MalformedError as error:
+        raise MalformedError(error.message, where=where, expected=error.expected, actual=error.actual) from error
+
+
+@lru_cache(1_024)  # a log reads the same few streams over and over; a refusal is not kept
+def _stream(text: str) -> Stream:
     parts = text[:512].split("/")
     if len(parts) != 3 or not _COMPONENT.fullmatch(parts[1]) or not _COMPONENT.fullmatch(parts[2]):
         raise MalformedError(
-            "not a stream",
-            where=where,
-            expected="NAMESPACE/PRODUCT/CHANNEL, as acme.example/inference/stable",
-            actual=text[:80],
+            "not a stream", expected="NAMESPACE/PRODUCT/CHANNEL, as acme.example/inference/stable", actual=text[:80]
         )
-    return Stream(namespace(parts[0], where), parts[1], parts[2])
+    return Stream(namespace(parts[0]), parts[1], parts[2])
 
 
 def origin(text: str, where: str | None = None) -> str:

@@ -25,17 +25,19 @@ _SHA256, _SHA384, _SHA512, _UINT16 = 32, 48, 64, 2
 class Platform:
     """lengths: register -> lengths in bytes that a value may have; required: alternatives, one of them complete.
 
-    identity: registers of which one at least must hold a value, so that no variant lets every program pass.
+    sets: the same as ``required``. identity: registers of which one at least must hold a value, so that no variant
+    lets every program pass.
     """
 
     lengths: Mapping[str, tuple[int, ...]]
     required: tuple[tuple[str, ...], ...]
+    sets: tuple[frozenset[str], ...]
     identity: tuple[str, ...]
 
 
 def _platform(lengths: dict[str, tuple[int, ...]], *required: tuple[str, ...]) -> Platform:
     hashes = tuple(name for names in required for name in names if lengths[name] != (_UINT16,))
-    return Platform(lengths, required, hashes)
+    return Platform(lengths, required, tuple(map(frozenset, required)), hashes)
 
 
 _PCRS = tuple(f"pcr{number}" for number in range(24))
@@ -96,7 +98,7 @@ def check(platform_name: str, values: Mapping[str, str], where: str = "") -> Non
 
 
 def _check_complete(platform_name: str, known: Platform, values: Mapping[str, str], where: str) -> None:
-    if not any(all(name in values for name in names) for names in known.required):
+    if not any(values.keys() >= names for names in known.sets):
         raise MalformedError(
             f"registers of {platform_name} are not complete",
             where=where,

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated
 
 import msgspec
@@ -154,11 +155,17 @@ def read(claimed: bytes) -> ReleaseClaim:
 def time(text: str, where: str | None = None) -> datetime:
     """RFC 3339 in UTC, whole seconds, ``Z``: one spelling. Raises MalformedError."""
     try:
-        if _TIME.fullmatch(text):
-            return datetime.fromisoformat(text)
+        return _time(text)
     except ValueError:
         pass
     raise MalformedError("not a time", where=where, expected="as 2026-01-31T12:00:00Z", actual=text[:80])
+
+
+@lru_cache(1_024)  # releases of one stream share their validity; a refusal is not kept
+def _time(text: str) -> datetime:
+    if not _TIME.fullmatch(text):
+        raise ValueError
+    return datetime.fromisoformat(text)
 
 
 def format_time(moment: datetime) -> str:
@@ -173,7 +180,7 @@ def check_index_keys(claim: ReleaseClaim, signatures: int) -> None:
     digest and signer; a register left open has none.
     """
     variants, subjects = claim.predicate.variants, claim.statement.subject
-    most = 1 + signatures + sum(len(v.registers) for v in variants) + sum(len(s.digest) for s in subjects)
+    most = 1 + signatures + sum([len(v.registers) for v in variants]) + sum([len(s.digest) for s in subjects])
     if most <= MAX_INDEX_KEYS:
         return
     values = {(v.platform, *item) for v in variants for item in v.registers.items() if item[1] != registers.ANY}
