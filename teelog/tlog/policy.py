@@ -220,6 +220,13 @@ def parse_policy(data: bytes) -> Policy:
     return reader.finish()
 
 
+def _url(words: list[str]) -> str | None:
+    # PL-03: no URL starts so; who wrote it meant a comment, and other readers take it for one.
+    if words and words[0].startswith("#"):
+        raise ConfigError("a comment needs a line of its own", actual=words[0])
+    return words[0] if words else None
+
+
 class _Reader:
     def __init__(self) -> None:
         self.logs: list[Log] = []
@@ -243,7 +250,7 @@ class _Reader:
         key = vkey.parse_for(words[0], vkey.LOG_TYPES, "log")  # PL-16
         if any(log.key.public == key.public for log in self.logs):  # PL-05
             raise ConfigError("duplicate log key", actual=_short(key))
-        self.logs.append(Log(key, words[1] if len(words) == 2 else None))
+        self.logs.append(Log(key, _url(words[1:])))
 
     def witness(self, words: list[str]) -> None:
         if not 2 <= len(words) <= 3:
@@ -255,7 +262,7 @@ class _Reader:
         key = vkey.parse_for(words[1], vkey.WITNESS_TYPES, "witness")  # PL-16
         if any(witness.key.public == key.public for witness in self.witnesses.values()):  # PL-06
             raise ConfigError("duplicate witness key", actual=_short(key))
-        self.witnesses[name] = Witness(name, key, words[2] if len(words) == 3 else None)
+        self.witnesses[name] = Witness(name, key, _url(words[2:]))
 
     def group(self, words: list[str]) -> None:
         if len(words) < 3:  # PL-08: n >= 1
