@@ -12,13 +12,14 @@ import contextlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
 from teelog.errors import MalformedError, UnavailableError
 from teelog.log_server.delivery import Answer, Delivery, Failure
 from teelog.log_server.intake import Intake
-from teelog.log_server.listen import bind_unix
+from teelog.log_server.listen import bind_unix, short_path
 from teelog.log_server.pool import Waiters, found
 from teelog.log_server.seams import Admitted, Logged, Outcome
 
@@ -91,8 +92,7 @@ class Link(asyncio.Protocol):
             self._transport.write(len(body).to_bytes(4) + body)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is none by inheritance
 
     def data_received(self, data: bytes) -> None:
         self._in += data
@@ -256,9 +256,10 @@ class SocketPool:
     async def _try(self) -> bool:
         loop = asyncio.get_running_loop()
         try:
-            _, self._link = await loop.create_unix_connection(
-                lambda: _SequencerLink(self._waiters, self._names), str(self._path)
-            )
+            with short_path(self._path) as name:
+                _, self._link = await loop.create_unix_connection(
+                    lambda: _SequencerLink(self._waiters, self._names), name
+                )
         except OSError:
             return False
         return True
@@ -267,7 +268,7 @@ class SocketPool:
         """Connects again when the connection is lost; what was under way fails, its fate unknown."""
         while True:
             assert self._link is not None
-            await self._link.lost
+            await asyncio.shield(self._link.lost)
             log.error("the connection to the sequencer is lost")
             self._lose()
             while not await self._try():

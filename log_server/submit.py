@@ -38,8 +38,8 @@ from teelog.tlog.tiles import MAX_ENTRY
 ONE_FILE = frozenset({"application/json", "application/vnd.dsse.envelope.v1+json"})
 MANY_FILES = frozenset({"application/octet-stream"})
 BATCH_SCHEMA = "teelog-batch/v1"
-REFRESH_SECONDS = 0.1
-"""How often at most an unknown namespace or key makes a front ask the pool for news."""
+MAY_CHANGE = (Kind.UNKNOWN_NAMESPACE, Kind.WRONG_KEY)
+"""Refusals that a namespace statement logged meanwhile may turn around."""
 
 _LEAF = re.compile(r"/entries/([0-9a-f]{64})")
 
@@ -111,16 +111,23 @@ class Submissions:
         self._metrics = metrics
         self._quota = Quota(limits.namespace_per_day, now)
         self._verifiers = ThreadPoolExecutor(2, "teelog-verify")
-        self._asked = 0.0
+        self._hearing = asyncio.Lock()
+        self._wanted = self._heard = 0
 
     def close(self) -> None:
         self._verifiers.shutdown(wait=False, cancel_futures=True)
 
     async def refresh(self) -> None:
-        """Hears of namespaces that were logged since the last time."""
-        self._asked = asyncio.get_running_loop().time()
-        namespaces = self._admission.namespaces
-        namespaces.learn(await self._pool.namespaces(namespaces.upto))
+        """Hears of all namespaces logged by now. One question at a time answers everybody who asked before it."""
+        self._wanted += 1
+        mine = self._wanted
+        async with self._hearing:
+            if self._heard >= mine:
+                return
+            asked = self._wanted
+            namespaces = self._admission.namespaces
+            namespaces.learn(await self._pool.namespaces(namespaces.upto))
+            self._heard = asked
 
     # -- handlers -----------------------------------------------------------------------------------------------------
 
@@ -201,10 +208,8 @@ class Submissions:
             raise
 
     async def _heard_news(self, problem: Problem) -> bool:
-        """Whether a name or key that this front does not know may have been logged elsewhere since it last asked."""
-        if problem.kind not in (Kind.UNKNOWN_NAMESPACE, Kind.WRONG_KEY):
-            return False
-        if asyncio.get_running_loop().time() - self._asked < REFRESH_SECONDS:
+        """Whether the name or key that this front did not know may have come meanwhile, through another front."""
+        if problem.kind not in MAY_CHANGE:
             return False
         before = self._admission.namespaces.upto
         try:
@@ -221,8 +226,9 @@ class Submissions:
             loop.run_in_executor(self._verifiers, self._judge_some, entries[half:]),
         )
         verdicts = parts[0] + parts[1]
-        for place, verdict in enumerate(verdicts):
-            if isinstance(verdict, Problem) and await self._heard_news(verdict):
+        doubted = [(n, v) for n, v in enumerate(verdicts) if isinstance(v, Problem) and v.kind in MAY_CHANGE]
+        if doubted and await self._heard_news(doubted[0][1]):
+            for place, _ in doubted:
                 verdicts[place] = self._judge_some(entries[place : place + 1])[0]
         return verdicts
 
