@@ -75,7 +75,8 @@ def init(log: Path, origin: str, raw: bool) -> None:
 @click.option("--listen", default="127.0.0.1:6960", show_default=True, metavar="HOST:PORT", help="Port 0: any.")
 @policies.policy_option
 @click.option("--admin", "admin_listen", metavar="HOST:PORT", help="Where /metrics, /healthz, /readyz are; private.")
-def serve(log: Path, listen: str, policy_file: str, admin_listen: str | None) -> None:
+@click.option("--workers", default=0, metavar="N", help="Front processes beside the one that writes.  [default: none]")
+def serve(log: Path, listen: str, policy_file: str, admin_listen: str | None, workers: int) -> None:
     """Serve until SIGTERM or SIGINT.
 
     The policy names the witnesses that are asked and the quorum without which nothing is published.
@@ -98,6 +99,7 @@ def serve(log: Path, listen: str, policy_file: str, admin_listen: str | None) ->
         parse_address(listen),
         policy,
         admin_listen=None if admin_listen is None else parse_address(admin_listen),
+        workers=workers,
         ready=ready,
     )
 
