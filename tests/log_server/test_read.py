@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from teelog.log_server.guard import MAX_LINE
-from teelog.log_server.limits import Limits, Retention
+from teelog.log_server.limits import MAX_LINE, Limits, Retention
 from teelog.log_server.read import IMMUTABLE, Cache, accepts_gzip
 from teelog.tlog import rfc6962, tiles
 from teelog.tlog.checkpoint import open_checkpoint
