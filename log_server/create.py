@@ -46,6 +46,12 @@ def create(path: Path, origin: str, clock: Clock, *, raw: bool = False, random: 
         note.check_name(origin)
     except MalformedError as error:
         raise ConfigError(error.message, expected=error.expected, actual=origin) from error
+    if "://" in origin or origin.startswith("/") or origin.endswith("/"):  # TT-03
+        raise ConfigError(
+            "a log's origin is its URL without scheme and trailing slash",
+            expected="such as log.example/tee",
+            actual=origin,
+        )
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ConfigError(f"{path} exists already", expected="a new directory", hint=f"teelog log status {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
