@@ -162,6 +162,22 @@ def test_TT_42_a_bad_tile_can_be_replaced_by_the_true_one():
     assert found.read([(0, 5)]) == [(5).to_bytes(32)]
 
 
+def test_TT_26_who_skips_a_partial_bundle_still_verifies_its_hashes_and_the_next_checkpoint():
+    """Bundles are no part of the tree here: the partial level-0 tile is asked for whatever entries are read."""
+    old, new = 70_000, 1_000_000
+    tail = tree(old)
+    assert tiles.tile_for(0, old // WIDTH, old) in tail.missing([])
+    load(tail, [])
+    assert tail.read([(0, old - 1)]) == [(old - 1).to_bytes(32)]
+    grown = tree(new)
+    nodes = [node for lo, hi in subtree.ranges(0, old, new) for node in subtree.nodes(lo, hi)]
+    load(grown, nodes)
+    proof = rfc6962.prove_consistency(old, new, grown.read)
+    rfc6962.verify_consistency(old, tail.root, new, grown.root, proof)
+    with pytest.raises(ProofError):
+        rfc6962.verify_consistency(old, log(775)[0], new, grown.root, proof)
+
+
 def test_TT_40_a_tile_of_another_width_is_no_tile():
     """Its parent's two halves hash to it as well as its 256 hashes do."""
     found = tree(70_000)

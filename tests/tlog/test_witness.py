@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from teelog.errors import MalformedError
+from teelog.errors import MalformedError, SignatureError
 from teelog.tlog import note, witness
 from teelog.tlog.witness import AddCheckpoint, parse_add_checkpoint, parse_answer, parse_conflict
 from tests.test_strict import BAD_NUMBERS
@@ -122,3 +122,20 @@ def test_W_30_answer_is_signature_lines_and_nothing_else():
         parse_answer(body * 40)
     with pytest.raises(MalformedError):
         parse_answer(lines[0].line() * 65)
+
+
+def test_W_43_lines_of_unknown_keys_are_ignored_and_known_ones_verified():
+    """The log's way with an answer; its own tests have the quorum around it."""
+    text = make.head(9).body()
+    mine = make.WITNESSES[0].sign(text, make.NOW)
+    strangers = [
+        make.signer("stranger.example", make.COSIGN).sign(text, make.NOW),
+        make.WITNESSES[1].sign(text, make.NOW),
+    ]
+    answer = parse_answer(witness.encode_answer([strangers[0], mine, strangers[1]]))
+    opened = note.open_note(note.encode(text, answer), [make.WITNESSES[0].verifier])
+    assert [each.signature for each in opened.signatures] == [mine]
+    assert opened.encode() == note.encode(text, [mine])
+    forged = note.Signature(mine.name, mine.key_id, strangers[0].blob)
+    with pytest.raises(SignatureError):
+        note.open_note(note.encode(text, [forged, *strangers]), [make.WITNESSES[0].verifier])
