@@ -101,10 +101,23 @@ def tile_paths(hashes: bytes, upper: bytes) -> list[tuple[bytes, ...]]:
 
 def _paths(leaves: Sequence[bytes], above: tuple[bytes, ...]) -> tuple[bytes, list[tuple[bytes, ...]]]:
     """(root, proofs): RFC 6962 section 2.1.1, for all leaves at once."""
-    if len(leaves) == 1:
-        return leaves[0], [above]
+    if not len(leaves) & (len(leaves) - 1):
+        return _perfect_paths(leaves, above)
     at = split(len(leaves))
     left, on_left = _paths(leaves[:at], ())
     right, on_right = _paths(leaves[at:], ())
     to_left, to_right = (right, *above), (left, *above)
     return node_hash(left, right), [path + to_left for path in on_left] + [path + to_right for path in on_right]
+
+
+def _perfect_paths(leaves: Sequence[bytes], above: tuple[bytes, ...]) -> tuple[bytes, list[tuple[bytes, ...]]]:
+    """The same for 2**n leaves: level by level, a column of every leaf's sibling there."""
+    columns: list[list[bytes]] = []
+    level, span = list(leaves), 1
+    while len(level) > 1:
+        siblings = [item for left, right in zip(level[0::2], level[1::2], strict=True) for item in (right, left)]
+        columns.append([item for item in siblings for _ in range(span)] if span > 1 else siblings)
+        level = [node_hash(left, right) for left, right in zip(level[0::2], level[1::2], strict=True)]
+        span *= 2
+    columns += [[item] * len(leaves) for item in above]
+    return level[0], list(zip(*columns, strict=True)) if columns else [()]

@@ -10,7 +10,7 @@ index <decimal>
 
 from __future__ import annotations
 
-import base64
+from binascii import b2a_base64 as b64
 from dataclasses import dataclass
 
 from teelog import strict
@@ -38,12 +38,10 @@ class TlogProof:
 
     def encode(self) -> bytes:
         """The proof file."""
-        lines = [HEADER]
-        if self.unauthenticated_extra:
-            lines.append(b"extra " + base64.b64encode(self.unauthenticated_extra))
-        lines.append(b"index %d" % self.index)
-        lines += [base64.b64encode(item) for item in self.hashes]
-        return b"\n".join(lines) + b"\n\n" + self.checkpoint
+        extra = self.unauthenticated_extra
+        lines = [HEADER, b"\nextra " + b64(extra, newline=False) if extra else b"", b"\nindex %d\n" % self.index]
+        lines += map(b64, self.hashes)
+        return b"".join([*lines, b"\n", self.checkpoint])
 
 
 @dataclass(frozen=True, slots=True)
