@@ -69,8 +69,12 @@ class _Call:
     result: Future[Any]
 
 
-def busy() -> Answer:
-    return Answer(HTTPStatus.SERVICE_UNAVAILABLE, b"try again later\n", retry_after=1)
+def _turn_away(item: _Check | _Call) -> None:
+    if isinstance(item, _Check):
+        if item.answer.set_running_or_notify_cancel():
+            item.answer.set_result(Answer(HTTPStatus.SERVICE_UNAVAILABLE, b"try again later\n", retry_after=1))
+    elif item.result.set_running_or_notify_cancel():
+        item.result.set_exception(UnavailableError("the witness is busy or has stopped"))
 
 
 def failed() -> Answer:
@@ -108,10 +112,11 @@ class Engine:
         self._extensions = extensions
         self._on_fatal = on_fatal
         self._step = step
-        self._queue: queue.Queue[_Check | _Call | None] = queue.Queue(QUEUE_LENGTH)
+        self._queue: queue.SimpleQueue[_Check | _Call | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="witness-engine", daemon=True)
         self._unpublished: dict[str, float] = {}  # origin -> since when, monotonic
         self._suspect = False  # whether the connection saw a failed transaction
+        self._ended = False
         self.fatal: Exception | None = None
         self.registry = Registry(store.logs())
         metrics.watch(self.unpublished_seconds, self.registry.__len__)
@@ -135,12 +140,7 @@ class Engine:
 
     def submit(self, request: Request) -> Future[Answer]:
         answer: Future[Answer] = Future()
-        try:
-            if self.fatal is not None:
-                raise queue.Full
-            self._queue.put_nowait(_Check(request, answer))
-        except queue.Full:
-            answer.set_result(busy())
+        self._put(_Check(request, answer))
         return answer
 
     def call(self, run: Callable[[Store], Result]) -> Future[Result]:
@@ -152,13 +152,25 @@ class Engine:
             self.registry.replace(self._store.logs())
             return done
 
-        try:
-            if self.fatal is not None:
-                raise queue.Full
-            self._queue.put_nowait(_Call(work, result))
-        except queue.Full:
-            result.set_exception(UnavailableError("witness is busy or has stopped"))
+        self._put(_Call(work, result))
         return result
+
+    def _put(self, item: _Check | _Call) -> None:
+        if self._ended or self._queue.qsize() >= QUEUE_LENGTH:
+            _turn_away(item)
+            return
+        self._queue.put(item)
+        if self._ended:  # between the two lines above: nobody else will look
+            self._turn_all_away()
+
+    def _turn_all_away(self) -> None:
+        while True:
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                return
+            if item is not None:
+                _turn_away(item)
 
     def unpublished_seconds(self) -> float:
         since = min(self._unpublished.copy().values(), default=None)
@@ -173,6 +185,8 @@ class Engine:
         except Exception as error:  # noqa: BLE001  whatever it is, this process must not sign any more
             self._give_up(error)
         finally:
+            self._ended = True
+            self._turn_all_away()
             self._store.close()
             self._published.close()
 
@@ -211,6 +225,9 @@ class Engine:
             call.result.set_exception(UnavailableError("storage failed", actual=str(error)))
         except TeelogError as error:
             call.result.set_exception(error)
+        except BaseException as error:
+            call.result.set_exception(UnavailableError("the witness stops", actual=type(error).__name__))
+            raise
 
     def _process(self, checks: list[_Check]) -> None:
         # A request whose client has left is not worth a signature.
@@ -323,15 +340,6 @@ class Engine:
     def _give_up(self, error: Exception) -> None:
         self.fatal = error
         log.error("witness stops", error=f"{type(error).__name__}: {error}")
-        while True:
-            try:
-                item = self._queue.get_nowait()
-            except queue.Empty:
-                break
-            if isinstance(item, _Check) and item.answer.set_running_or_notify_cancel():
-                item.answer.set_result(busy())
-            elif isinstance(item, _Call) and item.result.set_running_or_notify_cancel():
-                item.result.set_exception(UnavailableError("witness has stopped"))
         self._on_fatal()
 
     def _repair(self) -> None:
