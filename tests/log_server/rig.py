@@ -208,8 +208,7 @@ class Rig:
     def open(self) -> Rig:
         """Opens and publishes what is committed."""
         self.sequencer.open()
-        self.work()
-        self.work()
+        self.work(3)  # ask the witnesses; publish; take submissions
         return self
 
     def work(self, rounds: int = 1) -> None:

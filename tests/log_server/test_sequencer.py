@@ -25,7 +25,7 @@ def test_the_first_serve_signs_entry_0_before_anything_else_is_taken(tmp_path: P
     assert isinstance(refused, Failure)
     assert refused.kind == "unavailable"
     assert made.check().size == 0
-    made.work(2)
+    made.work(3)
     assert made.check().size == 1
     assert made.logged([raw("now")])[0].index == 1
     made.drop()
@@ -116,7 +116,7 @@ def test_a_namespace_is_told_only_once_it_is_published(tmp_path: Path) -> None:
         assert len(made.intake.namespaces(0)) == 1
 
 
-# -- intervals --------------------------------------------------------------------------------------------------------
+# -- intervals ------------------------------------------------------------------------------------------------------
 
 
 def test_the_first_entry_after_idle_is_sealed_and_published_at_once(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_witness_rate_limit_delays_the_next_signature(tmp_path: Path) -> None:
         assert made.check().size == 2
 
 
-# -- fail closed ------------------------------------------------------------------------------------------------------
+# -- fail closed ----------------------------------------------------------------------------------------------------
 
 
 def test_without_quorum_nothing_is_published_nor_signed_further_and_the_pool_fills(tmp_path: Path) -> None:
@@ -291,7 +291,7 @@ def test_pool_bounds_count_bytes_and_take_all_or_nothing(tmp_path: Path) -> None
         assert made.intake.waiting() == (1, 60_000)
 
 
-# -- faults: each half of every step ----------------------------------------------------------------------------------
+# -- faults: each half of every step --------------------------------------------------------------------------------
 
 STEPS = ["state.commit", "store.create", "state.publish", "store.replace_checkpoint", "state.remember"]
 
@@ -301,7 +301,7 @@ STEPS = ["state.commit", "store.create", "state.publish", "store.replace_checkpo
 def test_F_11_a_failed_step_persisted_or_not_loses_and_forks_nothing(
     tmp_path: Path, step: str, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deduplication, "FLUSH", 4)
+    monkeypatch.setattr(deduplication, "FLUSH", 3)
     with rig(tmp_path / "log") as made:
         made.logged(some(3, "before"))
         made.faults.plan(step, when)
@@ -395,7 +395,7 @@ def test_R_07_a_bit_that_flips_in_the_state_is_found_before_a_signature(tmp_path
         assert made.logged([raw("one")])[0].index == 1
 
 
-# -- a crash between any two steps --------------------------------------------------------------------------------------
+# -- a crash between any two steps ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("step", ["state.commit", "sign", "store.create", "state.publish", "store.replace_checkpoint"])
@@ -451,7 +451,7 @@ def test_must_fail_control_an_entry_that_is_forgotten_is_found_by_the_observer(t
             older.check()
 
 
-# -- duplicates by table ------------------------------------------------------------------------------------------------
+# -- duplicates by table ----------------------------------------------------------------------------------------------
 
 
 def test_duplicates_are_found_after_the_table_moved_and_after_a_restart(
@@ -503,7 +503,7 @@ def test_a_statement_is_recognised_from_the_log_itself(tmp_path: Path, monkeypat
         assert rejected(answer).leaf == rfc6962.leaf_hash(first)
 
 
-# -- partial tiles ------------------------------------------------------------------------------------------------------
+# -- partial tiles ----------------------------------------------------------------------------------------------------
 
 
 def test_TT_16_partials_of_published_sizes_stay_until_their_full_tile_is_published(tmp_path: Path) -> None:
@@ -549,7 +549,7 @@ def test_TT_19_tiles_are_readable_before_cosignatures_are_asked_for(tmp_path: Pa
         assert made.sequencer.memory.published_size == 1
 
 
-# -- look-ups -----------------------------------------------------------------------------------------------------------
+# -- look-ups ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_look_up_answers_for_published_entries_only(tmp_path: Path) -> None:
