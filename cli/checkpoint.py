@@ -113,7 +113,8 @@ def compare(
 ) -> None:
     """Check that two checkpoints of one log fit together: that the larger tree begins with the smaller one.
 
-    What connects them is read from the log, at --url or the policy's, and verified. Only the log's own signatures are
+    What connects them is read from --url, else from where the larger one was read, else from the policy's log, and
+    verified. Only the log's own signatures are
     asked for, so that a checkpoint that lacks a quorum can be compared too. Exit code 5 and a fork proof if they
     cannot both be true.
 
@@ -122,14 +123,15 @@ def compare(
     policy = policies.load(policy_file)
     log_only = Policy(policy.logs, {}, {}, NONE)
     one, two = (verify_checkpoint(_fetch(place), log_only) for place in (first, second))
+    larger_place = first if one.checkpoint.size > two.checkpoint.size else second
     if one.checkpoint.origin != two.checkpoint.origin:
         raise VerificationError(
             "the checkpoints are of two logs", expected=one.checkpoint.origin, actual=two.checkpoint.origin
         )
     small, large = sorted((one, two), key=lambda each: each.checkpoint.size)
-    found = _fork(small, large, lambda: url or policies.url_of(policy, None, large.checkpoint.origin))
+    found = _fork(small, large, lambda: url or _tiles_of(larger_place, policy, large.checkpoint.origin))
     if found is not None:
-        _accuse(found, small.checkpoint.origin, fork_file, state_folder)
+        _accuse(found, small.checkpoint.origin, fork_file, state_folder, policy_file)
     output.ok(f"the two checkpoints of {small.checkpoint.origin} are consistent")
     output.result(
         [
@@ -144,6 +146,14 @@ def compare(
             "larger": {"size": large.checkpoint.size, "root": large.checkpoint.root},
         },
     )
+
+
+def _tiles_of(place: str, policy: Policy, origin: str) -> str:
+    from teelog.client.source import is_url
+
+    if is_url(place):
+        return place.removesuffix("/checkpoint")
+    return place if Path(place).is_dir() else policies.url_of(policy, None, origin)
 
 
 def _fork(small: WitnessedCheckpoint, large: WitnessedCheckpoint, place: Callable[[], str]) -> fork.ForkProof | None:
@@ -163,7 +173,9 @@ def _fork(small: WitnessedCheckpoint, large: WitnessedCheckpoint, place: Callabl
     return fork.find_fork(*pair, proof, root, keys)
 
 
-def _accuse(found: fork.ForkProof, origin: str, fork_file: str | None, state_folder: Path | None) -> None:
+def _accuse(
+    found: fork.ForkProof, origin: str, fork_file: str | None, state_folder: Path | None, policy_file: str
+) -> None:
     """Writes the fork proof and raises MisbehaviourError."""
     fork.verify_own_keys(found)
     if fork_file is not None:
@@ -175,7 +187,7 @@ def _accuse(found: fork.ForkProof, origin: str, fork_file: str | None, state_fol
         f"the log {origin} signed two views that cannot both be true",
         expected="one append-only tree",
         actual=f"fork proof {path}",
-        hint=f"teelog fork verify {path} --policy POLICY",
+        hint=f"teelog fork verify {path} --policy {policy_file}",
         evidence=found.encode(),
     )
 

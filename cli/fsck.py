@@ -39,7 +39,7 @@ def command(place: str, policy_file: str | None, vkey: str | None, state_folder:
     state = online.open_state(state_folder) if is_url(place) or state_folder else None
     with output.progress("hashing entries") as step:
         witnessed, found = online.run(_replay(place, policy, state, step))
-    _report(witnessed, found)
+    _report(witnessed, found, policy)
     if found.problems:
         raise click.exceptions.Exit(1)
 
@@ -82,7 +82,7 @@ async def _replay(
         return witnessed, await replay(source, head.size, head.root, progress)
 
 
-def _report(witnessed: WitnessedCheckpoint, found: Replay) -> None:
+def _report(witnessed: WitnessedCheckpoint, found: Replay, policy: Policy) -> None:
     head = witnessed.checkpoint
     for problem in found.problems:
         compared = f": expected {problem.expected}, found {problem.actual}" if problem.expected else ""
@@ -96,7 +96,7 @@ def _report(witnessed: WitnessedCheckpoint, found: Replay) -> None:
             f"entries     {found.size} of {head.size}",
             f"tiles       {found.tiles} compared",
             f"root        {head.root.hex()}",
-            f"cosigned    {len(witnessed.cosignatures)} lines counted",
+            *([] if policy.quorum == NONE else [f"witnessed   {policies.witnessed_by(witnessed, policy)}"]),
         ],
         {
             "schema": "teelog-fsck/v1",

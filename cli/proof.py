@@ -69,7 +69,7 @@ def verify(
         raise NotEstablished("the policy asks for no witness", expected="a quorum of witnesses", actual="quorum none")
     entry = files.read(file, tiles.MAX_ENTRY, "file")
     parsed = _read(proof_file)
-    inclusion = _verify(parsed, entry, file, policy, origin, max_age)
+    inclusion = _verify(parsed, entry, policy, origin, max_age, file=file, policy_file=policy_file)
     if min_index is not None and inclusion.index < min_index:  # TT-30
         raise VerificationError(
             "the entry lies below the lower bound", expected=f"index {min_index} or above", actual=inclusion.index
@@ -86,7 +86,14 @@ def _read(path: str) -> TlogProof:
 
 
 def _verify(
-    proof: TlogProof, entry: bytes, file: str, policy: Policy, origin: str | None, max_age: float | None
+    proof: TlogProof,
+    entry: bytes,
+    policy: Policy,
+    origin: str | None,
+    max_age: float | None,
+    *,
+    file: str,
+    policy_file: str,
 ) -> VerifiedInclusion:
     now = int(time.time()) if max_age is not None else None  # PR-17, PR-19: no clock unless it is asked for
     age = int(max_age) if max_age is not None else None
@@ -97,7 +104,7 @@ def _verify(
             f"{file} is not what the log holds at index {proof.index}",
             expected=error.expected,
             actual=error.actual,
-            hint=f"teelog entry {proof.index} --policy POLICY shows what it holds",
+            hint=f"see what it holds: teelog entry {proof.index} --policy {policy_file}",
         ) from error
     except NotWitnessed as error:
         older = " young enough" if max_age is not None else ""

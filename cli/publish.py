@@ -68,6 +68,8 @@ def command(
         raise _explained(refusal, refusal.problem.kind, refusal.problem.leaf) from refusal
     output.write_file(out, published.file)
     _report(entry, published, policy, out, entry_file)
+    if not output.wants_json():
+        output.note(f"next: teelog proof verify {entry_file} --proof {out} --policy {policy_file}")
 
 
 def _entry(file: str, keys: tuple[str, ...], entry_out: str | None) -> tuple[Draft, str]:
@@ -149,5 +151,3 @@ def _report(entry: Draft, published: Published, policy: Policy, out: str, entry_
             "proof": out,
         },
     )
-    if not output.wants_json():
-        output.note(f"next: teelog proof verify {entry_file} --proof {out} --policy POLICY")

@@ -76,7 +76,9 @@ class Policy:
             return
         state = self.satisfied(cosigned)
         if not state[self.quorum]:
-            lacking = [self._describe(group, state) for group in self.groups.values() if not state[group.name]]
+            # The quorum's own group first: the last line of the file.
+            groups = [*self.groups.values()][::-1]
+            lacking = [self._describe(group, state) for group in groups if not state[group.name]]
             raise NotWitnessed(
                 "the policy's quorum is not met",
                 expected="; ".join(lacking[:8]) or f"witness {self.quorum}",

@@ -81,6 +81,17 @@ def test_compare_shows_that_the_larger_begins_with_the_smaller(folder: Path, siz
         assert ran.json["smaller"]["size"] == size
 
 
+def test_compare_reads_the_tiles_where_the_larger_one_was_read(folder: Path):
+    old = keep(folder, "old", logs.sign(logs.head(ENTRIES[:5])))
+    assert compare(folder, old, folder / "log").code == 0
+    assert compare(folder, folder / "log", old).code == 0
+    with peer() as log:
+        log.serve({**logs.files(ENTRIES), "checkpoint": logs.sign(logs.head(ENTRIES))})
+        assert compare(folder, old, log.url).code == 0
+        assert compare(folder, f"{log.url}/checkpoint", old).code == 0
+    assert compare(folder, old, folder / "log/checkpoint").code == 6
+
+
 def test_compare_needs_no_witness(folder: Path):
     old = keep(folder, "old", logs.sign(logs.head(ENTRIES[:5]), ()))
     assert compare(folder, old, folder / "log", "--url", folder / "log").code == 0
