@@ -195,10 +195,11 @@ class Submissions:
         return logged
 
     async def _judge(self, entry: bytes) -> tuple[Admitted, str | None]:
+        known = self._admission.namespaces.upto
         try:
             return self._admission.judge(entry)
         except Problem as problem:
-            if not await self._heard_news(problem):
+            if not await self._heard_news(problem, known):
                 self._metrics.entry(problem.status)
                 raise
         try:
@@ -207,18 +208,21 @@ class Submissions:
             self._metrics.entry(problem.status)
             raise
 
-    async def _heard_news(self, problem: Problem) -> bool:
-        """Whether the name or key that this front did not know may have come meanwhile, through another front."""
+    async def _heard_news(self, problem: Problem, known: int) -> bool:
+        """Whether the name or key that this front did not know may have come meanwhile, through another front.
+
+        known: how far it had heard when it judged: another request may have asked since.
+        """
         if problem.kind not in MAY_CHANGE:
             return False
-        before = self._admission.namespaces.upto
         try:
             await self.refresh()
         except (UnavailableError, Full):
             return False
-        return self._admission.namespaces.upto != before
+        return self._admission.namespaces.upto != known
 
     async def _judge_all(self, entries: Sequence[bytes]) -> list[tuple[Admitted, str | None] | Problem]:
+        known = self._admission.namespaces.upto
         half = -(-len(entries) // 2)
         loop = asyncio.get_running_loop()
         parts = await asyncio.gather(
@@ -227,7 +231,7 @@ class Submissions:
         )
         verdicts = parts[0] + parts[1]
         doubted = [(n, v) for n, v in enumerate(verdicts) if isinstance(v, Problem) and v.kind in MAY_CHANGE]
-        if doubted and await self._heard_news(doubted[0][1]):
+        if doubted and await self._heard_news(doubted[0][1], known):
             for place, _ in doubted:
                 verdicts[place] = self._judge_some(entries[place : place + 1])[0]
         return verdicts
