@@ -1,6 +1,6 @@
 """A log that grows, forks, repeats itself and lies, a witness that crashes and restarts, against a model of few lines.
 
-What must hold whatever happens: all checkpoints that were ever cosigned are pairwise consistent, and times never go back.
+What must hold whatever happens: all checkpoints that were ever cosigned are pairwise consistent; times never go back.
 """
 
 from __future__ import annotations
