@@ -53,10 +53,7 @@ def apply(store: TileStore, tree: Tree, base: Applied, batches: Sequence[Staged]
     for batch in batches:
         if (batch.lo, batch.lo + batch.count) != (size, batch.size):
             raise Damaged("the staged batches have a gap", expected=size, actual=batch.lo)
-        try:
-            entries += batch.entries()
-        except MalformedError as error:
-            raise Damaged("a staged batch is damaged", actual=error.message) from error
+        entries += batch.entries()
         size = batch.size
     if not batches:
         return base

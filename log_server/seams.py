@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
-from teelog.errors import TeelogError
+from teelog.errors import MalformedError, TeelogError
 from teelog.tlog import note, tiles
 
 # -- what travels -----------------------------------------------------------------------------------------------------
@@ -82,8 +82,11 @@ class Staged:
     bundle: bytes
 
     def entries(self) -> list[bytes]:
-        """The batch's entries. Raises MalformedError for a damaged batch."""
-        return tiles.parse_bundle(self.bundle, self.count)
+        """The batch's entries. Raises Damaged."""
+        try:
+            return tiles.parse_bundle(self.bundle, self.count)
+        except MalformedError as error:
+            raise Damaged("a staged batch is damaged", actual=error.message) from error
 
 
 @dataclass(frozen=True, slots=True)

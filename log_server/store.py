@@ -8,7 +8,6 @@ emptied at every start.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -97,7 +96,7 @@ class DirectoryStore:
             except FileNotFoundError:
                 continue
             # TT-17: the full one is durable and readable, or nothing goes.
-            if not stat.S_ISREG((self.root / path).stat().st_mode):
+            if not (self.root / path).is_file():
                 continue
             for file in files:
                 file.unlink(missing_ok=True)
