@@ -7,6 +7,7 @@ processes of their own (``teelog.log_server.workers``), and this one keeps the s
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -250,8 +251,19 @@ async def start_front(
     return front
 
 
+def spare_the_collector() -> None:
+    """What is loaded by now stays for good; of what a request makes almost nothing needs the cycle collector.
+
+    Measured: with CPython's defaults a tenth of the time goes into looking for cycles.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
 async def listen_public(stack: AsyncExitStack, front: Front, listening: socket.socket) -> None:
     """Takes requests, until the stack unwinds: then no new ones, and SHUTDOWN_SECONDS for those under way."""
+    spare_the_collector()
     server = front.server()
     runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
