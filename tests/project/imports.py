@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "teelog.strict": ("teelog.errors",),
     "teelog.keys": ("teelog.errors", "teelog.strict"),
     "teelog.tlog": ("teelog.errors", "teelog.strict", "teelog.keys", "teelog.tlog"),
-    "teelog.evidence": ("teelog.errors", "teelog.strict", "teelog.keys", "teelog.evidence"),
+    "teelog.evidence": ("teelog.errors", "teelog.strict", "teelog.keys", "teelog.verdict", "teelog.evidence"),
 }
 
 

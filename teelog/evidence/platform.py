@@ -1,0 +1,135 @@
+"""What every TEE's evidence can be asked, whatever the platform (design section 7, protocol section 7 steps 0, 1, 8).
+
+    evidence = platform.parse(raw)                      # structure only: nothing in it is trusted yet
+    evidence.hardware(endorsements, now)                # chain to a pinned root, signature, TCB: a Finding
+    evidence.configuration(floor, require)              # the stricter of the trust file and the release
+    evidence.freshness(expected)                        # answers this caller's nonce or report data
+    evidence.binding(expected)                          # commits to this channel's key, or to this output
+    evidence.registers                                  # what a release's variant is compared with
+
+The four questions answer with a Finding and never raise for what the evidence or an endorsement holds. Until
+``hardware`` is verified, everything else here is only what some bytes claim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Protocol
+
+from teelog.errors import ConfigError, MalformedError
+from teelog.verdict import Finding
+
+PLATFORMS = ("sev-snp",)
+"""The platforms that this version appraises, by the names that statements and the trust file use."""
+
+NOTHING: Mapping[str, object] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """Whom to believe that hardware is genuine.
+
+    pins: label -> SHA-256 of a root certificate's DER. For SEV-SNP the label is the processor generation (``Milan``).
+    certificates: DER of roots and intermediates that endorsements need not bring along; believed only as far as they
+    chain to a pin.
+    """
+
+    pins: Mapping[str, bytes]
+    certificates: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the caller expects the evidence to answer; all None: nothing, so both checks are not established.
+
+    nonce: the challenge, 1 to 64 bytes. report_data: the platform's whole field. Not both.
+    binds: the bytes that were bound: a public key as SPKI DER, or an output (see report_data.bound_bytes).
+    parts: the parts of composite evidence that this evidence commits to, in order.
+    """
+
+    nonce: bytes | None = None
+    report_data: bytes | None = None
+    binds: bytes | None = None
+    parts: tuple[bytes, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.nonce is not None and self.report_data is not None:
+            raise ValueError("a nonce or the report data, not both")
+
+
+class Evidence(Protocol):
+    """One platform's evidence, parsed strictly; made by `parse`.
+
+    platform: one of PLATFORMS. raw: exactly the bytes that were parsed. registers: name -> value, by the names of
+    statements (SEV-SNP: ``measurement``).
+    """
+
+    @property
+    def platform(self) -> str: ...
+
+    @property
+    def raw(self) -> bytes: ...
+
+    @property
+    def registers(self) -> Mapping[str, bytes]: ...
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """What the evidence claims about isolation, in plain words, a line each."""
+
+    def fields(self) -> Mapping[str, object]:
+        """Every field by name, for show: values are str, int, bool, bytes, or such mappings."""
+
+    def hardware(self, endorsements: Sequence[bytes], now: int, roots: Roots | None = None) -> Finding:
+        """Whether a genuine TEE signed it: chain to a pinned root, report signature, TCB and chip as certified.
+
+        endorsements: files as given (DER, PEM, or the platform's own table). now: POSIX seconds. roots: in place of
+        the shipped ones.
+        """
+
+    def configuration(self, floor: Mapping[str, object] = NOTHING, require: Mapping[str, object] = NOTHING) -> Finding:
+        """Whether it is safely configured: the defaults of the platform, and the stricter of two tables.
+
+        floor: the trust file's ``[platform.NAME]`` table, checked with `check_floor`. require: the ``require`` block
+        of the release's variant, as it lies there; a member without a meaning here makes it ``not established``.
+        """
+
+    def freshness(self, expected: Expected) -> Finding:
+        """Whether it answers the expected nonce or report data."""
+
+    def binding(self, expected: Expected) -> Finding:
+        """Whether it commits to ``expected.binds`` (and the nonce, if there is one)."""
+
+
+def detect(evidence: bytes) -> str:
+    """The platform whose structure ``evidence`` has; raises MalformedError if none has."""
+    from teelog.evidence.sev_snp import report
+
+    if report.looks_like(evidence):
+        return "sev-snp"
+    raise MalformedError(
+        "this is no evidence of a platform that is known here",
+        expected="an SEV-SNP attestation report of 1,184 bytes",
+        actual=f"{len(evidence)} bytes",
+    )
+
+
+def parse(evidence: bytes, platform: str | None = None) -> Evidence:
+    """Parses strictly; detects the platform unless it is given. Raises MalformedError."""
+    name = detect(evidence) if platform is None else platform
+    if name != "sev-snp":
+        raise MalformedError("platform is not known", expected=", ".join(PLATFORMS), actual=name[:80])
+    from teelog.evidence.sev_snp import SevSnp
+
+    return SevSnp.parse(evidence)
+
+
+def check_floor(platform: str, table: Mapping[str, object]) -> None:
+    """Whether every member of a trust file's ``[platform.NAME]`` table means something; raises ConfigError."""
+    if platform != "sev-snp":
+        raise ConfigError("platform is not known", expected=", ".join(PLATFORMS), actual=platform[:80])
+    from teelog.evidence.sev_snp import policy
+
+    policy.check_floor(table)
