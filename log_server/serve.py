@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import socket
 import time
@@ -166,7 +167,8 @@ async def _front_process(
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     reader, writer = await asyncio.open_connection(sock=line)
     gone = asyncio.create_task(reader.read())
-    gone.add_done_callback(lambda _: stopping.set())
+    # With the server dead nothing can be answered any more, and the next one wants the address at once.
+    gone.add_done_callback(lambda end: None if end.cancelled() else os._exit(0))
     connecting = asyncio.create_task(SocketPool.connect(LogDirectory(path).pool_socket, START_SECONDS))
     stop = asyncio.create_task(stopping.wait())
     await asyncio.wait({connecting, stop}, return_when=asyncio.FIRST_COMPLETED)

@@ -94,7 +94,7 @@ async def test_A_11_links_and_pipes_are_not_followed(server: Server, tmp_path: P
         assert answer.headers["Cache-Control"] == "no-store"
 
 
-async def test_TT_09_immutable_on_200_only(server: Server) -> None:
+async def test_TT_09_A_14_immutable_on_200_only(server: Server) -> None:
     assert (await server.get("/tile/0/000.p/1")).headers["Cache-Control"] == IMMUTABLE
     for path in ("/tile/0/000.p/9", "/tile/0/x000/000", "/nothing", "/tile/entries/000.p/9"):
         answer = await server.get(path, headers={"Accept-Encoding": "gzip"})
@@ -128,7 +128,7 @@ async def test_TT_10_TT_11_full_tiles_hash_to_the_nodes_above(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("size", [0, 1, 255, 256, 257, 300, 65_535, 65_536, 65_537, 70_000])
-async def test_TT_12_TT_13_TT_14_TT_15_exactly_the_tiles_of_a_size_are_served(tmp_path: Path, size: int) -> None:
+async def test_TT_12_TT_13_TT_14_TT_15_A_12_exactly_the_tiles_of_a_size_are_served(tmp_path: Path, size: int) -> None:
     pool = MemoryPool(tmp_path)
     pool.append([b"%d" % number for number in range(size)])
     async with serving(tmp_path, pool=pool) as server:
