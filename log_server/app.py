@@ -79,6 +79,10 @@ class Front:
         """Hears of the namespaces that are logged. Raises UnavailableError."""
         await self.submissions.refresh()
 
+    def routes(self) -> dict[str, Route]:
+        """The paths that are compared whole."""
+        return dict(self._exact)
+
     def close(self) -> None:
         self.submissions.close()
 
