@@ -216,7 +216,10 @@ class Cosigners:
             raise UnavailableError("the witness has cosigned a newer checkpoint already", actual=old)
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=None), trust_env=False, cookie_jar=aiohttp.DummyCookieJar()
+                timeout=aiohttp.ClientTimeout(total=None),
+                auto_decompress=False,
+                trust_env=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
             )
         witness.not_before = self._clock.monotonic() + witness.min_interval
         message = AddCheckpoint(old, proof, request.note())

@@ -73,7 +73,7 @@ def test_the_store_proves_itself_and_knows_its_room(store: TileStore) -> None:
     assert free is None or free > 0
 
 
-# -- a directory --------------------------------------------------------------------------------------------------------
+# -- a directory ------------------------------------------------------------------------------------------------------
 
 
 def test_what_a_killed_process_left_in_scratch_is_swept(tmp_path: Path) -> None:
