@@ -1,4 +1,4 @@
-"""`teelog fork`: verify proofs that a log showed two views. Offline."""
+"""`teelog fork`: verify proofs that a log showed two views, offline; make one of a lead, with the log's own tiles."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from teelog.cli import files, keyref, output
 from teelog.cli import policy as policies
 from teelog.errors import NotEstablished, UntrustedKey, VerificationError
 from teelog.tlog import fork
-from teelog.tlog.checkpoint import SignedCheckpoint
+from teelog.tlog.checkpoint import SignedCheckpoint, open_checkpoint
 from teelog.tlog.note import Verifier
 from teelog.tlog.vkey import LOG_TYPES, VerifierKey
 
@@ -17,7 +17,7 @@ SOURCES = {"log": "the keys given", "policy": "the policy's keys", "file": "a ke
 
 @click.group()
 def group() -> None:
-    """Verify fork proofs (.teelog-fork): that a log signed two views that cannot both be true."""
+    """Verify and make fork proofs (.teelog-fork): that a log signed two views that cannot both be true."""
 
 
 @group.command()
@@ -51,6 +51,38 @@ def verify(file: str, vkeys: tuple[str, ...], policy_file: str | None) -> None:
             "no fork is proven: a view is not signed by a trusted key", expected=error.expected, actual=error.actual
         ) from error
     _show(views, found, source)
+
+
+@group.command()
+@click.argument("lead", type=click.Path())
+@click.option("--url", required=True, metavar="URL", help="Where the larger view's tiles are read: a URL or a folder.")
+@click.option("--out", required=True, metavar="FILE", help="Where the fork proof goes.")
+@output.json_option
+def prove(lead: str, url: str, out: str) -> None:
+    """Make a fork proof of a witness's LEAD (evidence/*.teelog-evidence), with the tiles that the log serves.
+
+    Exit code 1, and no file, if the tiles show that one view extends the other.
+
+    Example: teelog fork prove W1/evidence/LEAD.teelog-evidence --url https://log.example/tee --out log.teelog-fork
+    """
+    from teelog.cli import online
+    from teelog.client.log import prover
+    from teelog.client.source import open_source
+
+    found = fork.parse_fork(files.read(lead, fork.MAX_LENGTH, "lead"))
+    first, second = (open_checkpoint(note, found.keys).checkpoint for note in (found.first, found.second))
+
+    async def ask() -> tuple[bytes, list[bytes]]:
+        async with open_source(url) as source:
+            return await prover(source)(*sorted((first, second), key=lambda head: head.size))
+
+    root, proof = online.run(ask()) if first.size != second.size else (None, [])
+    proven = fork.find_fork((first, found.first), (second, found.second), proof, root, found.keys)
+    if proven is None:
+        raise VerificationError("no fork: one view extends the other", actual=f"sizes {first.size} and {second.size}")
+    views = fork.verify_own_keys(proven)
+    output.write_file(out, proven.encode())
+    _show(views, proven, "file")
 
 
 def _trusted(vkeys: tuple[str, ...], policy_file: str | None) -> list[VerifierKey] | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from teelog.errors import TeelogError, VerificationError
-from teelog.tlog import fork
+from teelog.tlog import fork, rfc6962, tiles
 from teelog.tlog.fork import ForkProof, parse_fork, verify_fork, verify_own_keys
 from teelog.witness.evidence import MAX_FILES, EvidenceStore
 from tests.commands import teelog
@@ -185,6 +185,44 @@ def test_fork_verify_refuses_what_proves_nothing(proof_file: Path, log: Log, tmp
     path.write_bytes(b"")
     assert teelog("fork", "verify", path).code == 1
     assert teelog("fork", "verify", tmp_path / "missing").code == 4
+
+
+@pytest.mark.parametrize(("old", "new"), [(4, 9), (8, 300), (1, 2)])
+def test_a_lead_becomes_a_proof_with_the_tiles_that_the_log_serves(
+    desk: Desk, log: Log, tmp_path: Path, old: int, new: int
+) -> None:
+    liar = Log(view="B", forked_at=0)
+    desk.cosign(log, 0, old)
+    assert desk.post(liar.request(old, new)).status == 422
+    (lead,) = (desk.path / "evidence").iterdir()
+    serve_tiles(liar, new, tmp_path / "liar")
+    out = tmp_path / "log.teelog-fork"
+    assert teelog("fork", "prove", lead, "--url", tmp_path / "liar", "--out", out).code == 0
+    assert teelog("fork", "verify", out, "--log", log.vkeys[0]).code == 0
+
+
+def test_an_honest_log_is_cleared_by_its_tiles(desk: Desk, log: Log, tmp_path: Path) -> None:
+    desk.cosign(log, 0, 5)
+    assert desk.post(log.request(5, 9, proof=[])).status == 422
+    (lead,) = (desk.path / "evidence").iterdir()
+    serve_tiles(log, 9, tmp_path / "log")
+    ran = teelog("fork", "prove", lead, "--url", tmp_path / "log", "--out", tmp_path / "out")
+    assert ran.code == 1
+    assert "one view extends the other" in ran.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def serve_tiles(log: Log, size: int, folder: Path) -> None:
+    """The hash tiles of a view, as static files."""
+    for tile in tiles.new_between(0, size):
+        lo, width = tile.index * 256, tile.width
+        span = 256**tile.level
+        hashes = [
+            rfc6962.root_of_leaves(log.leaves(size)[one * span : (one + 1) * span]) for one in range(lo, lo + width)
+        ]
+        path = folder / tile.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"".join(hashes))
 
 
 def test_two_keys_with_one_view_each_prove_nothing(desk: Desk, log: Log) -> None:
