@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from teelog.log_server import batch as batching
 from teelog.log_server import config, recovery
 from teelog.log_server.directory import LogDirectory
 from teelog.log_server.intake import Submission
+from teelog.log_server.listen import short_path
 from teelog.log_server.lock import DirectoryLock
 from teelog.log_server.seams import Admitted, Clock
 from teelog.log_server.state import SqliteState
@@ -67,30 +67,16 @@ async def allow(path: Path, entry: bytes, clock: Clock) -> Allowed:
 
 def _answers(path: Path) -> bool:
     """Whether a process listens: a killed server leaves its socket behind."""
-    with suppress(OSError), _near(path) as near, socket.socket(socket.AF_UNIX) as probe:
+    with suppress(OSError), short_path(path) as near, socket.socket(socket.AF_UNIX) as probe:
         probe.connect(near)
         return True
     return False
 
 
-class _near:  # noqa: N801  used as a function
-    """A short name for a socket: its full path may be longer than an address may be (108 bytes)."""
-
-    def __init__(self, path: Path) -> None:
-        self._folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._name = f"/proc/self/fd/{self._folder}/{path.name}"
-
-    def __enter__(self) -> str:
-        return self._name
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._folder)
-
-
 async def _through_server(path: Path, entry: bytes, namespace: Namespace) -> Allowed:
     timeout = aiohttp.ClientTimeout(total=TIMEOUT)
     try:
-        with _near(path) as near:
+        with short_path(path) as near:
             connector = aiohttp.UnixConnector(near)
             async with (
                 aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False) as session,

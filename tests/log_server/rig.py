@@ -278,7 +278,7 @@ def check(directory: LogDirectory, observed: Sequence[tuple[Logged, bytes]] = ()
     assert len(leaves) == shown.size
     _check_tiles(directory, leaves)
     with closing(read_only(directory.state)) as db:
-        _check_state(db, shown, entries)
+        _check_state(db, directory, shown)
     heads: dict[bytes, Checkpoint] = {}
     for outcome, leaf in observed:
         if outcome.note not in heads:
@@ -313,19 +313,19 @@ def _check_tiles(directory: LogDirectory, leaves: Sequence[bytes]) -> None:
             assert full.read_bytes()[: len(data)] == data, tile.path
 
 
-def _check_state(db: sqlite3.Connection, shown: Checkpoint, entries: list[bytes]) -> None:
+def _check_state(db: sqlite3.Connection, directory: LogDirectory, shown: Checkpoint) -> None:
     size, root, published = db.execute("SELECT size, root, published_size FROM log").fetchone()
     # A crash may come between storing the note and showing it, never the other way round.
     assert shown.size <= published <= size
-    everything = list(entries)
+    everything = _entries(directory, published)  # its tiles were durable before the note was stored
     for lo, count, after, batch_root, bundle in db.execute("SELECT * FROM staged ORDER BY lo"):
         assert (lo, lo + count) == (published, after)
         published = after
-        if after > len(everything):
-            everything += tiles.parse_bundle(bundle, count)[max(0, len(everything) - lo) :]
+        everything += tiles.parse_bundle(bundle, count)
         assert rfc6962.root_of_leaves([rfc6962.leaf_hash(entry) for entry in everything]) == bytes(batch_root)
     assert published == size
-    if len(everything) == size and size:
+    assert len(everything) == size
+    if size:
         assert rfc6962.root_of_leaves([rfc6962.leaf_hash(entry) for entry in everything]) == bytes(root)
 
 
