@@ -60,7 +60,7 @@ def the_log(policy: Policy, origin: str | None = None) -> Log:
     origins = policy.origins()
     if origin is None and len(origins) != 1:
         raise ConfigError(
-            "the policy does not list exactly one log", expected="one log, or --log ORIGIN", actual=", ".join(origins)
+            "the policy does not list exactly one log", expected="one log, or --url URL", actual=", ".join(origins)
         )
     logs = [log for log in policy.logs if origin in (None, log.key.name)]
     if not logs:

@@ -116,21 +116,23 @@ class _Replayer:
 
     def bundle(self, data: bytes, width: int) -> None:
         """Takes the next ``width`` entries."""
-        hashes: list[bytes] = []
-        append = hashes.append
-        at, end = 0, len(data)
-        while at + 2 <= end and len(hashes) < width:
-            stop = at + 2 + (data[at] << 8 | data[at + 1])
-            if stop > end:
+        # The byte before an entry, half of its length, becomes the leaf prefix: no entry is copied to be hashed.
+        buffer = bytearray(data)
+        view, leaves, at, end = memoryview(buffer), [], 0, len(data)
+        for _ in range(width):
+            start = at + 1
+            if start >= end:
                 break
-            append(sha256(b"\0" + data[at + 2 : stop]).digest())
-            at = stop
-        if len(hashes) != width or at != end:
+            at += 2 + (data[at] << 8 | data[start])
+            buffer[start] = 0
+            leaves.append(view[start:at])
+        if len(leaves) != width or at != end:
             path = Bundle(self.size // 256, width).path
             self.complain(
-                path, "not a bundle of this width", f"{width} entries", f"{len(hashes)}, {end - at} bytes over"
+                path, f"not a bundle of {width} entries", f"{end} bytes", f"{len(leaves)} entries, {at} bytes"
             )
             raise _Halt
+        hashes = [leaf.digest() for leaf in map(sha256, leaves)]
         self.size += width
         self._rise(0, b"".join(hashes))
 

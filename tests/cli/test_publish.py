@@ -218,6 +218,26 @@ def test_another_tools_file_is_re_encoded_and_kept(folder: Path, log: Peer):
     assert publish(folder, "--key", folder / "other.pub", file="cosign.json").code == 1
 
 
+def test_a_sigstore_bundle_is_re_encoded(folder: Path, log: Peer):
+    bundle = {
+        "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+        "verificationMaterial": {"publicKey": {"hint": "acme"}},
+        "dsseEnvelope": json.loads(RELEASE),
+    }
+    (folder / "release.sigstore.json").write_text(json.dumps(bundle))
+    (folder / "acme.pub").write_bytes(make.ACME.public.to_pem())
+    kept = folder / "kept.json"
+    ran = publish(folder, "--key", folder / "acme.pub", "--entry-out", kept, file="release.sigstore.json")
+    assert ran.code == 0, ran.stderr
+    assert kept.read_bytes() == RELEASE
+    assert "kept.json holds the file as it is logged" in ran.stderr
+    bundle["verificationMaterial"] = {"certificate": {"rawBytes": ""}}
+    (folder / "release.sigstore.json").write_text(json.dumps(bundle))
+    ran = publish(folder, "--key", folder / "acme.pub", file="release.sigstore.json")
+    assert ran.code == 1
+    assert "keyless" in ran.stderr
+
+
 def test_a_second_view_stops_the_publication(folder: Path, log: Peer):
     assert publish(folder).code == 0
     (folder / "release.tlog-proof").unlink()
