@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from itertools import zip_longest
 from typing import Any
 
@@ -30,6 +29,7 @@ from teelog.log_server.admission import Admission
 from teelog.log_server.limits import Limits
 from teelog.log_server.metrics import FrontMetrics
 from teelog.log_server.problems import NO_STORE, Kind, Problem
+from teelog.log_server.quota import Quota
 from teelog.log_server.read import TEXT
 from teelog.log_server.seams import Admitted, Frozen, Full, Logged, Outcome, Pool, Rejected
 from teelog.tlog.proof import TlogProof
@@ -61,42 +61,6 @@ class BatchAnswer(msgspec.Struct):
     schema: str
     checkpoints: list[str]
     results: list[BatchItem]
-
-
-class Quota:
-    """New entries of a namespace in a UTC day. A repeated or refused entry costs nothing (R-34)."""
-
-    def __init__(self, per_day: int, now: Callable[[], float]) -> None:
-        self.per_day = per_day
-        self._now = now
-        self._day = 0
-        self._used: dict[str, int] = {}
-
-    def take(self, name: str | None) -> bool:
-        """Takes one, unless there is none left."""
-        if not self.per_day or name is None:
-            return True
-        day = int(self._now() // 86_400)
-        if day != self._day:
-            self._day, self._used = day, {}
-        used = self._used.get(name, 0)
-        if used >= self.per_day:
-            return False
-        self._used[name] = used + 1
-        return True
-
-    def give_back(self, name: str | None) -> None:
-        if self.per_day and name is not None and self._used.get(name):
-            self._used[name] -= 1
-
-    def problem(self) -> Problem:
-        midnight = datetime.fromtimestamp(self._now(), UTC).replace(hour=0, minute=0, second=0) + timedelta(days=1)
-        return Problem(
-            Kind.QUOTA,
-            "the namespace's quota of new entries is used up for today",
-            expected=f"{self.per_day} a UTC day",
-            retry_after=midnight.timestamp() - self._now(),
-        )
 
 
 class Submissions:

@@ -14,8 +14,8 @@ import pytest
 from teelog.errors import UnavailableError
 from teelog.keys import PrivateKey
 from teelog.log_server.limits import Limits
+from teelog.log_server.quota import Quota
 from teelog.log_server.seams import Frozen, Full
-from teelog.log_server.submit import Quota
 from teelog.statement import release
 from teelog.statement.intoto import Subject
 from teelog.tlog import rfc6962
