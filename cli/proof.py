@@ -45,7 +45,7 @@ def group() -> None:
 @click.option("--log", "origin", metavar="ORIGIN", help="The one log wanted, where the policy lists several.")
 @click.option("--require-witness", is_flag=True, help="Exit code 3 if the policy asks for no witness.")
 @click.option("--max-age", type=DURATION, help="Count only cosignatures that are no older than this, such as 24h.")
-@click.option("--min-index", type=click.IntRange(min=0), help="Refuse entries below this index.")
+@click.option("--min-index", type=click.IntRange(min=0), default=0, help="Refuse entries below this index.")
 @output.json_option
 def verify(
     file: str,
@@ -54,7 +54,7 @@ def verify(
     origin: str | None,
     require_witness: bool,
     max_age: float | None,
-    min_index: int | None,
+    min_index: int,
 ) -> None:
     """Verify, with no network, that exactly the bytes of FILE are in a log that the policy's witnesses vouch for.
 
@@ -69,11 +69,7 @@ def verify(
         raise NotEstablished("the policy asks for no witness", expected="a quorum of witnesses", actual="quorum none")
     entry = files.read(file, tiles.MAX_ENTRY, "file")
     parsed = _read(proof_file)
-    inclusion = _verify(parsed, entry, policy, origin, max_age, file=file, policy_file=policy_file)
-    if min_index is not None and inclusion.index < min_index:  # TT-30
-        raise VerificationError(
-            "the entry lies below the lower bound", expected=f"index {min_index} or above", actual=inclusion.index
-        )
+    inclusion = _verify(parsed, entry, policy, origin, max_age, min_index, file=file, policy_file=policy_file)
     _report(entry, inclusion, policy)
 
 
@@ -91,6 +87,7 @@ def _verify(
     policy: Policy,
     origin: str | None,
     max_age: float | None,
+    min_index: int,
     *,
     file: str,
     policy_file: str,
@@ -98,8 +95,10 @@ def _verify(
     now = int(time.time()) if max_age is not None else None  # PR-17, PR-19: no clock unless it is asked for
     age = int(max_age) if max_age is not None else None
     try:
-        return verify_proof(proof, leaf_hash(entry), policy, origin=origin, now=now, max_age=age)
+        return verify_proof(proof, leaf_hash(entry), policy, origin=origin, now=now, max_age=age, min_index=min_index)
     except ProofError as error:
+        if proof.index < min_index:  # TT-30
+            raise
         raise ProofError(
             f"{file} is not what the log holds at index {proof.index}",
             expected=error.expected,
