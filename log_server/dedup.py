@@ -76,9 +76,9 @@ class Dedup:
             return True
         return statement_of(self._tree.bundle(index // WIDTH, size)[at]) == item
 
-    @property
-    def due(self) -> bool:
-        return len(self._new) >= FLUSH
+    def due(self, upto: int) -> bool:
+        """Whether ``flush`` has enough to do. upto: as there."""
+        return len(self._new) >= FLUSH and upto > self.upto
 
     def flush(self, epoch: int, upto: int) -> None:
         """Moves what is below ``upto`` (published entries) into the table."""

@@ -7,7 +7,6 @@ fills up and refuses (R-10): promises are never handed out on credit.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -184,15 +183,6 @@ class Intake:
         """Refuses from now on, and answers all that is in the queue with the same."""
         self.refuse(failure)
         self.fail([*self.take(1 << 62), *self.take_finds()], failure)
-
-    def settle(self, seconds: float) -> bool:
-        """Waits until everything is answered, or the time is over; for tests and orderly shutdown."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            if self.waiting() == (0, 0):
-                return True
-            time.sleep(0.005)
-        return False
 
 
 def _needed(answers: Sequence[Answer], tiles: Sequence[Leaves]) -> list[Leaves]:

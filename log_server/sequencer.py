@@ -196,7 +196,7 @@ class Sequencer:
         if self._told:
             return PAUSE
         until = [self._seal_due(), self._sign_due(), IDLE]
-        if self._collect or self.memory.dedup.due:
+        if self._collect or self.memory.dedup.due(self.memory.published_size):
             until.append(0.0 if not self.intake.pooled() else IDLE)
         return max(0.0, min(until))
 
@@ -389,5 +389,5 @@ class Sequencer:
             paths, self._collect = self._collect, []
             self._store.drop_partials(paths)
         memory = self.memory
-        if memory.dedup.due:
+        if memory.dedup.due(memory.published_size):
             memory.dedup.flush(memory.epoch, memory.published_size)

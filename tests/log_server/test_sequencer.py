@@ -474,6 +474,19 @@ def test_duplicates_are_found_after_the_table_moved_and_after_a_restart(
         again.drop()
 
 
+def test_the_table_does_not_move_beyond_what_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deduplication, "FLUSH", 8)
+    with rig(tmp_path / "log") as made:
+        made.logged(some(10, "before"))
+        made.cosigner.down = True
+        made.submit(some(50))
+        made.work(2)
+        memory = made.sequencer.memory
+        assert memory.dedup.upto == memory.published_size == 11
+        assert made.sequencer._sleep() > 0  # nothing to do until the witnesses are asked again
+        assert made.submit(some(1)) is None
+
+
 def test_R_14_a_hash_that_shares_its_first_8_bytes_is_not_taken_for_the_other(tmp_path: Path) -> None:
     with rig(tmp_path / "log") as made:
         made.logged(some(5))

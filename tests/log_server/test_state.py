@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from teelog.errors import ConfigError, TeelogError
+from teelog.log_server import durable
 from teelog.log_server.seams import Damaged, Fenced, LogState, NamespaceVersion, Staged, Stale, UnknownOutcome
 from teelog.log_server.state import SqliteState, read_only
 from teelog.tlog import tiles
@@ -226,6 +227,32 @@ def test_an_error_of_the_database_is_an_unknown_outcome(tmp_path: Path) -> None:
     other.close()
     commit(state, epoch, batch(0))
     state.close()
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC])
+def test_R_30_a_failed_fsync_inside_the_database_ends_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    class Ended(BaseException):
+        pass
+
+    def give_up(what: str, error: BaseException) -> None:
+        raise Ended
+
+    class Failing(sqlite3.Connection):
+        def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+            if sql == "COMMIT":
+                error = sqlite3.OperationalError("disk I/O error")
+                error.sqlite_errorcode = code
+                raise error
+            return super().execute(sql, *args)
+
+    opener = sqlite_state(tmp_path)
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **more: connect(*args, factory=Failing, **more))
+    monkeypatch.setattr(durable, "give_up", give_up)
+    with pytest.raises(Ended):
+        opener().open(ORIGIN, KEYS)
 
 
 def _race(path: str, number: int, results: Any) -> None:
