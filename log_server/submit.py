@@ -15,7 +15,6 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
@@ -26,6 +25,7 @@ from aiohttp import hdrs, web
 from teelog.errors import UnavailableError
 from teelog.log_server import admission
 from teelog.log_server.admission import Admission
+from teelog.log_server.judging import Judges, Verdict
 from teelog.log_server.limits import Limits
 from teelog.log_server.metrics import FrontMetrics
 from teelog.log_server.problems import NO_STORE, Kind, Problem
@@ -74,12 +74,12 @@ class Submissions:
         self._limits = limits
         self._metrics = metrics
         self._quota = Quota(limits.namespace_per_day, now)
-        self._verifiers = ThreadPoolExecutor(2, "teelog-verify")
+        self._judges = Judges(judge)
         self._hearing = asyncio.Lock()
         self._wanted = self._heard = 0
 
     def close(self) -> None:
-        self._verifiers.shutdown(wait=False, cancel_futures=True)
+        self._judges.close()
 
     async def refresh(self) -> None:
         """Hears of all namespaces logged by now. One question at a time answers everybody who asked before it."""
@@ -98,7 +98,6 @@ class Submissions:
     async def post_entry(self, request: web.BaseRequest) -> web.Response:
         check_type(request, ONE_FILE)
         entry = await self._body(request, MAX_ENTRY)
-        # Inline: a thread per entry costs more than the verification that it would move away.
         admitted, name = await self._judge(entry)
         logged = await self._log(admitted, name)
         if admitted.namespace is not None:
@@ -160,17 +159,13 @@ class Submissions:
 
     async def _judge(self, entry: bytes) -> tuple[Admitted, str | None]:
         known = self._admission.namespaces.upto
-        try:
-            return self._admission.judge(entry)
-        except Problem as problem:
-            if not await self._heard_news(problem, known):
-                self._metrics.entry(problem.status)
-                raise
-        try:
-            return self._admission.judge(entry)
-        except Problem as problem:
-            self._metrics.entry(problem.status)
-            raise
+        verdict = await self._judges.one(entry)
+        if isinstance(verdict, Problem) and await self._heard_news(verdict, known):
+            (verdict,) = self._judges.judge([entry])
+        if isinstance(verdict, Problem):
+            self._metrics.entry(verdict.status)
+            raise verdict
+        return verdict
 
     async def _heard_news(self, problem: Problem, known: int) -> bool:
         """Whether the name or key that this front did not know may have come meanwhile, through another front.
@@ -185,28 +180,13 @@ class Submissions:
             return False
         return self._admission.namespaces.upto != known
 
-    async def _judge_all(self, entries: Sequence[bytes]) -> list[tuple[Admitted, str | None] | Problem]:
+    async def _judge_all(self, entries: Sequence[bytes]) -> list[Verdict]:
         known = self._admission.namespaces.upto
-        half = -(-len(entries) // 2)
-        loop = asyncio.get_running_loop()
-        parts = await asyncio.gather(
-            loop.run_in_executor(self._verifiers, self._judge_some, entries[:half]),
-            loop.run_in_executor(self._verifiers, self._judge_some, entries[half:]),
-        )
-        verdicts = parts[0] + parts[1]
+        verdicts = await self._judges.many(entries)
         doubted = [(n, v) for n, v in enumerate(verdicts) if isinstance(v, Problem) and v.kind in MAY_CHANGE]
         if doubted and await self._heard_news(doubted[0][1], known):
             for place, _ in doubted:
-                verdicts[place] = self._judge_some(entries[place : place + 1])[0]
-        return verdicts
-
-    def _judge_some(self, entries: Sequence[bytes]) -> list[tuple[Admitted, str | None] | Problem]:
-        verdicts: list[tuple[Admitted, str | None] | Problem] = []
-        for entry in entries:
-            try:
-                verdicts.append(self._admission.judge(entry))
-            except Problem as problem:
-                verdicts.append(problem)
+                (verdicts[place],) = self._judges.judge([entries[place]])
         return verdicts
 
     async def _log(self, admitted: Admitted, name: str | None) -> Logged:

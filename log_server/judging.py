@@ -1,0 +1,108 @@
+"""Where entries are judged: a lone one on the event loop, many on threads, in runs.
+
+A signature check releases the interpreter, so a second core helps; handing one entry to a thread costs more than its
+check. Entries that arrive in one turn of the loop, or while others are being judged, therefore go together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from teelog.log_server.admission import Admission
+from teelog.log_server.problems import Problem
+from teelog.log_server.seams import Admitted
+
+THREADS = 2
+LONE = 4
+"""As few entries are judged on the loop."""
+RUN = 32
+"""Entries of one run at most: none waits long for the others of its run."""
+
+Verdict = tuple[Admitted, str | None] | Problem
+"""The entry as the pool takes it with the namespace whose quota it uses up, or why not."""
+
+Run = list[tuple[bytes, asyncio.Future[Verdict]]]
+
+
+class Judges:
+    """Used on one event loop; ``close`` it."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._threads = ThreadPoolExecutor(THREADS, "teelog-verify")
+        self._queue: deque[tuple[bytes, asyncio.Future[Verdict]]] = deque()
+        self._runs = 0
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def one(self, entry: bytes) -> Verdict:
+        """The verdict on one entry."""
+        loop = asyncio.get_running_loop()
+        verdict: asyncio.Future[Verdict] = loop.create_future()
+        self._queue.append((entry, verdict))
+        if self._runs < THREADS:
+            self._runs += 1
+            loop.call_soon(self._next)
+        return await verdict
+
+    async def many(self, entries: Sequence[bytes]) -> list[Verdict]:
+        """The verdicts on many entries, in order."""
+        loop = asyncio.get_running_loop()
+        size = -(-len(entries) // THREADS)
+        parts = await asyncio.gather(
+            *(
+                loop.run_in_executor(self._threads, self.judge, entries[at : at + size])
+                for at in range(0, len(entries), size)
+            )
+        )
+        return [verdict for part in parts for verdict in part]
+
+    def judge(self, entries: Sequence[bytes]) -> list[Verdict]:
+        """The verdicts on these entries, here and now."""
+        verdicts: list[Verdict] = []
+        for entry in entries:
+            try:
+                verdicts.append(self._admission.judge(entry))
+            except Problem as problem:
+                verdicts.append(problem)
+        return verdicts
+
+    def _next(self) -> None:
+        queue = self._queue
+        run = [queue.popleft() for _ in range(min(RUN, len(queue)))]
+        if len(run) <= LONE:
+            self._runs -= 1
+            done: Future[list[Verdict]] = Future()
+            try:
+                done.set_result(self.judge([entry for entry, _ in run]))
+            except Exception as error:  # noqa: BLE001  told to those who wait
+                done.set_exception(error)
+            _tell(run, done)
+            return
+        loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(self._threads, self.judge, [entry for entry, _ in run])
+        work.add_done_callback(lambda done: self._finish(run, done))
+
+    def _finish(self, run: Run, done: asyncio.Future[list[Verdict]]) -> None:
+        if self._queue:
+            self._next()
+        else:
+            self._runs -= 1
+        _tell(run, done)
+
+
+def _tell(run: Run, done: Future[list[Verdict]] | asyncio.Future[list[Verdict]]) -> None:
+    error = None if done.cancelled() else done.exception()
+    for place, (_, waiting) in enumerate(run):
+        if waiting.done():  # its client has left
+            continue
+        if done.cancelled():
+            waiting.cancel()
+        elif error is not None:
+            waiting.set_exception(error)
+        else:
+            waiting.set_result(done.result()[place])
