@@ -9,9 +9,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from teelog.errors import TeelogError
+
+if TYPE_CHECKING:
+    from teelog.appraisal.inputs import Seen
 
 
 class Outcome(enum.StrEnum):
@@ -88,20 +91,52 @@ def _text(value: object) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """What a verdict was about, as far as it was authenticated; None and () for what was not.
+
+    stream: the one that the caller expects. time: POSIX seconds at which it was judged. platform: of the evidence.
+    release: statement id. version, svn: of the release. namespaces: statement ids, from the pin on.
+    origin, size, root: of the newest checkpoint that the statements were found under (root: 32 bytes).
+    """
+
+    stream: str
+    time: int
+    platform: str | None = None
+    release: str | None = None
+    version: str | None = None
+    svn: int | None = None
+    namespaces: tuple[str, ...] = ()
+    origin: str | None = None
+    size: int | None = None
+    root: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
-    """findings: one for every Check, in its order. as_of: POSIX seconds where the caller judged at another time."""
+    """findings: one for every Check, in its order. as_of: POSIX seconds where the caller judged at another time.
+
+    judged, seen: None in a verdict that did not come from ``teelog.appraise``. seen: what to pass in next time.
+    """
 
     findings: tuple[Finding, ...]
     as_of: int | None = None
+    judged: Judged | None = None
+    seen: Seen | None = None
 
     @classmethod
-    def of(cls, findings: Iterable[Finding], as_of: int | None = None) -> Verdict:
+    def of(
+        cls,
+        findings: Iterable[Finding],
+        as_of: int | None = None,
+        judged: Judged | None = None,
+        seen: Seen | None = None,
+    ) -> Verdict:
         """Raises ValueError unless there is exactly one finding for every check: none can be forgotten."""
         collected = list(findings)
         by_check = {finding.check: finding for finding in collected}
         if len(by_check) != len(collected) or set(by_check) != set(Check):
             raise ValueError("a verdict needs one finding for every check")
-        return cls(tuple(by_check[check] for check in Check), as_of)
+        return cls(tuple(by_check[check] for check in Check), as_of, judged, seen)
 
     def __bool__(self) -> NoReturn:
         raise TypeError("a Verdict is not a bool: look at .overall, or call teelog.verify(), which raises")

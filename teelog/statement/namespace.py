@@ -190,6 +190,17 @@ def verify_first(envelope: Envelope, index: int | None = None) -> Namespace:
     return candidate
 
 
+def verify_pinned(envelope: Envelope, pin: str) -> Namespace:
+    """The version whose statement id a verifier has pinned: the pin vouches for its content, whoever signed it.
+
+    A version 0 has its owners' signatures all the same, and they are checked. Raises as ``verify_first``.
+    """
+    if envelope.statement_id != pin:
+        raise VerificationError("not the pinned namespace statement", expected=pin, actual=envelope.statement_id)
+    predicate = read(envelope.claimed())
+    return verify_first(envelope) if predicate.version == 0 else _namespace(envelope.statement_id, predicate)
+
+
 def verify_next(envelope: Envelope, previous: Namespace, index: int | None = None) -> Namespace:
     """The version after ``previous``, signed by a threshold of the owners of ``previous``.
 

@@ -178,6 +178,12 @@ def _cosignatures(lines: Iterable[VerifiedSignature], policy: Policy) -> dict[st
     return newest
 
 
+def in_time(witnessed: WitnessedCheckpoint, *, now: int, max_age: int) -> set[str]:
+    """The witnesses, by policy name, whose cosignature is no older than ``max_age`` seconds at ``now`` (CS-04)."""
+    lines = witnessed.cosignatures.items()
+    return {name for name, line in lines if _in_time(line.timestamp or 0, now=now, max_age=max_age, not_before=None)}
+
+
 def _in_time(timestamp: int, *, now: int | None, max_age: int | None, not_before: int | None) -> bool:
     if max_age is not None:
         if now is None:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 SERVICES = ("teelog.cli", "teelog.log_server", "teelog.witness")
 TOP_LEVEL_FOLDERS = ("cli", "log_server", "witness", "tests")
 
-PURE = ("teelog.tlog", "teelog.statement", "teelog.evidence", "teelog.index", "teelog.measure")
-PURE_MODULES = (*PURE, "teelog.errors", "teelog.strict", "teelog.keys")
+PURE = ("teelog.tlog", "teelog.statement", "teelog.evidence", "teelog.index", "teelog.measure", "teelog.appraisal")
+PURE_MODULES = (*PURE, "teelog.errors", "teelog.strict", "teelog.keys", "teelog.verdict", "teelog.trust")
 
 # Sockets, files, clocks, randomness, logging, and libraries that bring them: arguments in a pure module.
 IMPURE = frozenset(

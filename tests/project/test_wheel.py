@@ -103,6 +103,7 @@ def test_the_packages_are_found_under_teelog(full: Installed):
 
 def test_a_verifier_needs_the_base_dependencies_only(base: Installed):
     verifying = ("teelog.tlog", "teelog.statement", "teelog.keys", "teelog.strict", "teelog.errors")
+    verifying += ("teelog.appraisal", "teelog.evidence", "teelog.trust", "teelog.verdict")
     core = [source.module for source in sources() if source.module.startswith(verifying)]
     call(base.bin / "python", "-c", f"import {', '.join(core)}", cwd=base.place)
     assert "No module named" in call(base.bin / "python", "-c", "import aiohttp", cwd=base.place, code=1)

@@ -1,0 +1,234 @@
+"""``appraise`` and ``verify``: the verification of protocol section 7, in one call. Opens no socket, reads no file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+from teelog.appraisal import authority, log, match, tee
+from teelog.appraisal.authority import Chain, Read
+from teelog.appraisal.inputs import Expect, LoggedFile, Seen
+from teelog.appraisal.log import Checkpoints, Proven
+from teelog.appraisal.match import Matched
+from teelog.errors import MalformedError
+from teelog.evidence.platform import Evidence, Roots
+from teelog.trust import StreamRule, Trust
+from teelog.verdict import (
+    Check,
+    Finding,
+    Judged,
+    NotVerified,
+    Outcome,
+    Overall,
+    Verdict,
+    failed,
+    not_established,
+    off,
+)
+
+MAX_TIME = 253_402_300_799  # POSIX seconds: the end of the year 9999
+
+
+def verify(
+    *,
+    evidence: bytes | None,
+    endorsements: Sequence[bytes] = (),
+    release: LoggedFile | None = None,
+    namespaces: Sequence[LoggedFile] = (),
+    trust: Trust,
+    expect: Expect,
+    now: int,
+    seen: Seen | None = None,
+    without: Collection[Check] = (),
+    roots: Roots | None = None,
+) -> Verdict:
+    """As ``appraise``, for the present time; returns only if nothing failed and nothing is left open.
+
+    The verdict's ``overall`` is then ``verified``, or ``verified-with-waivers`` where the trust file or ``without``
+    switch checks off. Raises NotVerified, which carries the verdict, and whatever ``appraise`` raises.
+    """
+    verdict = appraise(
+        evidence=evidence,
+        endorsements=endorsements,
+        release=release,
+        namespaces=namespaces,
+        trust=trust,
+        expect=expect,
+        now=now,
+        seen=seen,
+        without=without,
+        roots=roots,
+    )
+    if verdict.overall not in (Overall.VERIFIED, Overall.VERIFIED_WITH_WAIVERS):
+        raise NotVerified(verdict)
+    return verdict
+
+
+def appraise(
+    *,
+    evidence: bytes | None,
+    endorsements: Sequence[bytes] = (),
+    release: LoggedFile | None = None,
+    namespaces: Sequence[LoggedFile] = (),
+    trust: Trust,
+    expect: Expect,
+    now: int,
+    seen: Seen | None = None,
+    without: Collection[Check] = (),
+    roots: Roots | None = None,
+    historical: bool = False,
+) -> Verdict:
+    """Judges evidence against what a log holds and what the trust file allows: one finding for every check.
+
+    evidence: of a TEE, raw. endorsements: certificates that go with it (DER or PEM), as files.
+    release, namespaces: statements with their proofs; the namespace's versions in order, the pinned one among them.
+    now: POSIX seconds. historical: ``now`` is not the present; the verdict is then ``verified-as-of`` at best.
+    seen: the ``seen`` of the verdict before this one; the new one is in the returned verdict, for the caller to keep.
+    without: checks switched off, beside those that the trust file names. roots: in place of the vendors' shipped ones.
+
+    An input that is missing makes the checks that need it ``not established``; one that is malformed or wrong makes one
+    check ``failed`` with its cause, and what rests on that check is ``not established``.
+
+    Raises MisbehaviourError (``evidence``: a fork proof) if the log signed two trees of one size; ValueError for a
+    ``now`` outside 0..253402300799 and for both a nonce and report data; no other error, whatever the bytes are.
+    """
+    if not 0 <= now <= MAX_TIME:
+        raise ValueError(f"now is not a time in POSIX seconds: {now}")
+    steps = _Steps(frozenset(map(Check, without)) | trust.off, trust, expect, now, seen or Seen())
+    steps.look_at_log(release, namespaces)
+    steps.look_at_tee(evidence, endorsements, roots)
+    steps.compare()
+    return steps.verdict(now if historical else None)
+
+
+class _Steps:
+    """The steps in their order; each check asked once, and only if it is not switched off."""
+
+    def __init__(self, off: frozenset[Check], trust: Trust, expect: Expect, now: int, seen: Seen) -> None:
+        self.off = off
+        self.trust = trust
+        self.expect = expect
+        self.expected = expect.of_evidence()
+        self.now = now
+        self.seen = seen
+        self.findings: dict[Check, Finding] = {}
+        self.checkpoints = Checkpoints(trust)
+        self.release: Proven | None = None
+        self.read: Read | MalformedError | None = None
+        self.chain: Chain | Finding
+        self.evidence: Evidence | Finding
+
+    def ask(self, check: Check, question: Callable[[], Finding]) -> None:
+        self.findings[check] = off(check) if check in self.off else question()
+
+    def usable(self, *checks: Check) -> bool:
+        """Whether what these checks authenticate may be used: each held, or the caller waived it by name."""
+        return all(self.findings[check].outcome in (Outcome.VERIFIED, Outcome.OFF) for check in checks)
+
+    def held(self, check: Check) -> bool:
+        return self.findings[check].outcome is Outcome.VERIFIED
+
+    # -- steps 2, 5 and 7: the log and what it holds ------------------------------------------------------------------
+
+    def look_at_log(self, release: LoggedFile | None, namespaces: Sequence[LoggedFile]) -> None:
+        if release is not None:
+            self.release = self.checkpoints.prove("release", release)
+            self.read = authority.read_release(release.entry)
+        files = [self.checkpoints.prove("namespace", file) for file in namespaces]
+        self.checkpoints.compare(self.seen)
+        self.chain = authority.follow([file.entry for file in namespaces], self.expect.stream, self.trust, self.seen)
+        chain = self.chain if isinstance(self.chain, Chain) else None
+        self.ask(Check.WITNESSED, lambda: log.witnessed(self.checkpoints, self.trust))
+        self.ask(Check.LOGGED, lambda: log.logged(self.release, files, chain, self.off))
+        index = self.release.index if self.release else None
+        holds = self.held(Check.LOGGED)
+        self.ask(
+            Check.SIGNER,
+            lambda: authority.signer(self.read, self.expect.stream, self.chain, index, index_holds=holds),
+        )
+        self.ask(
+            Check.ALLOWED_NOW, lambda: not_established(Check.ALLOWED_NOW, "no proof from the log's index was given")
+        )
+        self.ask(Check.FRESH, self._fresh)
+
+    def _fresh(self) -> Finding:
+        return log.fresh(
+            self.checkpoints,
+            self.trust,
+            self.trust.max_age,
+            self.now,
+            index_counts=Check.ALLOWED_NOW not in self.off,
+            witnesses_fail=not self.usable(Check.WITNESSED),
+        )
+
+    # -- step 1: the evidence alone -----------------------------------------------------------------------------------
+
+    def look_at_tee(self, evidence: bytes | None, endorsements: Sequence[bytes], roots: Roots | None) -> None:
+        self.evidence = tee.parse(evidence)
+        self.ask(Check.HARDWARE, lambda: tee.hardware(self.evidence, endorsements, self.now, roots))
+        self.ask(Check.FRESHNESS, lambda: self._of_tee(Check.FRESHNESS, lambda it: it.freshness(self.expected)))
+        self.ask(Check.BINDING, lambda: self._of_tee(Check.BINDING, lambda it: it.binding(self.expected)))
+
+    def _of_tee(self, check: Check, question: Callable[[Evidence], Finding]) -> Finding:
+        """Nothing in the evidence is used unless ``hardware`` has authenticated it."""
+        if isinstance(self.evidence, Finding):
+            return not_established(check, "there is no evidence that could be read: see hardware")
+        if not self.usable(Check.HARDWARE):
+            return not_established(check, "the evidence is not authentic: see hardware")
+        return question(self.evidence)
+
+    # -- step 8: the evidence against the release ---------------------------------------------------------------------
+
+    def compare(self) -> None:
+        matched: list[Matched] = []
+
+        def measurement(evidence: Evidence) -> Finding:
+            if not self.usable(Check.SIGNER):
+                return not_established(Check.MEASUREMENT, "the release is not authentic: see signer")
+            if not isinstance(self.read, Read):
+                return self._no_release()
+            rule = self.trust.streams.get(self.expect.stream, StreamRule())
+            claim, statement_id = self.read.claim, self.read.envelope.statement_id
+            matched.append(match.measure(evidence, claim, statement_id, rule, self.now))
+            return matched[0].finding
+
+        def configuration(evidence: Evidence) -> Finding:
+            floor = self.trust.floors.get(evidence.platform, {})
+            variants = matched[0].variants if matched else ()
+            return tee.configuration(evidence, floor, None if Check.MEASUREMENT in self.off else variants)
+
+        self.ask(Check.MEASUREMENT, lambda: self._of_tee(Check.MEASUREMENT, measurement))
+        self.ask(Check.CONFIGURATION, lambda: self._of_tee(Check.CONFIGURATION, configuration))
+
+    def _no_release(self) -> Finding:
+        if isinstance(self.read, MalformedError):
+            return failed(Check.MEASUREMENT, self.read)
+        return not_established(Check.MEASUREMENT, "no release was given")
+
+    # -- steps 9 and 10 -----------------------------------------------------------------------------------------------
+
+    def verdict(self, as_of: int | None) -> Verdict:
+        return Verdict.of(self.findings.values(), as_of, self._judged(), self._seen())
+
+    def _judged(self) -> Judged:
+        judged: dict[str, object] = {}
+        if not isinstance(self.evidence, Finding) and self.usable(Check.HARDWARE):
+            judged["platform"] = self.evidence.platform
+        if isinstance(self.read, Read) and self.usable(Check.SIGNER):
+            predicate = self.read.claim.predicate
+            judged |= {"release": self.read.envelope.statement_id, "version": predicate.version, "svn": predicate.svn}
+        if isinstance(self.chain, Chain):
+            judged["namespaces"] = tuple(each.statement_id for each in self.chain.versions)
+        if self.checkpoints.heads:
+            head = self.checkpoints.heads[-1].checkpoint
+            judged |= {"origin": head.origin, "size": head.size, "root": head.root}
+        return Judged(self.expect.stream, self.now, **judged)  # type: ignore[arg-type]
+
+    def _seen(self) -> Seen:
+        """What this appraisal established is remembered, whatever became of the rest."""
+        seen = self.seen
+        if self.held(Check.WITNESSED):
+            seen = seen.with_checkpoint(self.checkpoints.heads[-1].witnessed)
+        if isinstance(self.chain, Chain) and self.held(Check.LOGGED):
+            current = self.chain.current
+            seen = seen.with_namespace(current.name, current.version, current.statement_id)
+        return seen

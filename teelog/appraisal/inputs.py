@@ -1,0 +1,72 @@
+"""What an appraisal takes in beside the evidence and the trust file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from teelog.evidence.platform import Expected
+from teelog.tlog.policy import WitnessedCheckpoint
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedFile:
+    """A statement as it was logged. entry: the file's exact bytes. proof: its .tlog-proof, None where there is none."""
+
+    entry: bytes = field(repr=False)
+    proof: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """What the caller wants to hear.
+
+    stream: NAMESPACE/PRODUCT/CHANNEL. nonce (1 to 64 bytes) or report_data (the platform's whole field): the challenge
+    that the evidence must answer. binds: the bytes that it must commit to, a public key (SPKI DER) or an output.
+    parts: of composite evidence, in order. Without nonce and report_data, ``freshness`` is not established; without
+    binds, ``binding`` is not.
+    """
+
+    stream: str
+    nonce: bytes | None = None
+    report_data: bytes | None = None
+    binds: bytes | None = None
+    parts: tuple[bytes, ...] = ()
+
+    def of_evidence(self) -> Expected:
+        """Raises ValueError where both a nonce and the report data are given."""
+        return Expected(self.nonce, self.report_data, self.binds, self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class SeenCheckpoint:
+    """The largest witnessed checkpoint that was seen of a log. note: signed by the log, for a fork proof."""
+
+    size: int
+    root: bytes
+    note: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What earlier appraisals saw; a new one never goes back behind it.
+
+    checkpoints: by origin. namespaces: name -> (version, statement id) of the latest version that was followed.
+    """
+
+    checkpoints: Mapping[str, SeenCheckpoint] = field(default_factory=dict)
+    namespaces: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+
+    def with_checkpoint(self, witnessed: WitnessedCheckpoint) -> Seen:
+        head = witnessed.checkpoint
+        known = self.checkpoints.get(head.origin)
+        if known is not None and known.size >= head.size:
+            return self
+        seen = SeenCheckpoint(head.size, head.root, witnessed.note.encode())
+        return Seen({**self.checkpoints, head.origin: seen}, self.namespaces)
+
+    def with_namespace(self, name: str, version: int, statement_id: str) -> Seen:
+        known = self.namespaces.get(name)
+        if known is not None and known[0] >= version:
+            return self
+        return Seen(self.checkpoints, {**self.namespaces, name: (version, statement_id)})

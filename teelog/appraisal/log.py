@@ -1,0 +1,253 @@
+"""Step 2: checkpoints of the one main log, what they include, who cosigned them, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
+
+from teelog.appraisal.authority import Chain
+from teelog.appraisal.inputs import LoggedFile, Seen
+from teelog.errors import (
+    MisbehaviourError,
+    NotWitnessed,
+    ProofError,
+    SignatureError,
+    TeelogError,
+    VerificationError,
+)
+from teelog.tlog import fork, rfc6962
+from teelog.tlog.checkpoint import Checkpoint, parse_body
+from teelog.tlog.policy import NONE, Policy, WitnessedCheckpoint, in_time, verify_checkpoint
+from teelog.tlog.proof import TlogProof, parse_proof
+from teelog.tlog.vkey import VerifierKey
+from teelog.trust import Trust
+from teelog.verdict import Check, Finding, failed, not_established, verified
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A checkpoint of the main log whose known signatures all hold; how many witnesses signed is not judged yet."""
+
+    witnessed: WitnessedCheckpoint
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        return self.witnessed.checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A checkpoint that counts for nothing. by_witness: a known witness's line is what fails."""
+
+    error: TeelogError
+    by_witness: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """A statement with its proof. what: for messages. proof: None where none was given."""
+
+    what: str
+    file: LoggedFile
+    proof: TlogProof | None
+    head: Head | Refused | None
+
+    @property
+    def index(self) -> int | None:
+        """As the proof claims it: true once ``logged`` has verified it."""
+        return None if self.proof is None else self.proof.index
+
+
+class Checkpoints:
+    """Opens the checkpoints of proofs, each once."""
+
+    def __init__(self, trust: Trust) -> None:
+        self._trust = trust
+        self._opened: dict[bytes, Head | Refused] = {}
+
+    def prove(self, what: str, file: LoggedFile) -> Proven:
+        if file.proof is None:
+            return Proven(what, file, None, None)
+        try:
+            proof = parse_proof(file.proof)
+        except TeelogError as error:
+            return Proven(what, file, None, Refused(error))
+        if proof.checkpoint not in self._opened:
+            self._opened[proof.checkpoint] = _open(proof.checkpoint, self._trust.main)
+        return Proven(what, file, proof, self._opened[proof.checkpoint])
+
+    @property
+    def heads(self) -> list[Head]:
+        """Those that were opened, smallest first."""
+        found = [head for head in self._opened.values() if isinstance(head, Head)]
+        return sorted(found, key=lambda head: head.checkpoint.size)
+
+    @property
+    def refused(self) -> list[Refused]:
+        return [head for head in self._opened.values() if isinstance(head, Refused)]
+
+    def compare(self, seen: Seen) -> None:
+        """Step 10: raises MisbehaviourError where the log signed two trees of one size, among these and those seen."""
+        keys = [log.key for log in self._trust.main.logs]
+        known = [(head.checkpoint, head.witnessed.note.encode()) for head in self.heads]
+        earlier = seen.checkpoints.get(self._trust.origin)
+        if earlier is not None:
+            known.append((Checkpoint(self._trust.origin, earlier.size, earlier.root), earlier.note))
+        by_size: dict[int, tuple[Checkpoint, bytes]] = {}
+        for head, signed in known:
+            other = by_size.setdefault(head.size, (head, signed))
+            _check_fork(other, (head, signed), keys)
+
+
+def _check_fork(first: tuple[Checkpoint, bytes], second: tuple[Checkpoint, bytes], keys: Sequence[VerifierKey]) -> None:
+    found = fork.find_fork(first, second, keys=keys)
+    if found is None:
+        return
+    try:
+        # What was seen is the caller's word; the accusation must hold before anyone.
+        fork.verify_fork(found, keys)
+    except TeelogError:
+        return
+    raise MisbehaviourError(
+        "the log signed two different trees of one size",
+        expected=f"root {first[0].root.hex()} at size {first[0].size}",
+        actual=f"root {second[0].root.hex()}",
+        evidence=found.encode(),
+    )
+
+
+def _open(data: bytes, policy: Policy) -> Head | Refused:
+    """Every known signature verified, no extension lines, the policy's one origin; the quorum is left for later."""
+    try:
+        witnessed = verify_checkpoint(data, replace(policy, quorum=NONE))
+        if parse_body(witnessed.note.text).extensions:
+            raise VerificationError("the checkpoint has extension lines", expected="origin, size and root alone")
+    except SignatureError as error:
+        return Refused(error, _log_signed(data, policy))
+    except TeelogError as error:
+        return Refused(error)
+    return Head(witnessed)
+
+
+def _log_signed(data: bytes, policy: Policy) -> bool:
+    try:
+        verify_checkpoint(data, Policy(policy.logs, {}, {}, NONE))
+    except TeelogError:
+        return False
+    return True
+
+
+# -- findings ---------------------------------------------------------------------------------------------------------
+
+
+def witnessed(checkpoints: Checkpoints, trust: Trust) -> Finding:
+    """The main policy's quorum on every checkpoint that a statement was found under."""
+    if trust.main.quorum == NONE:
+        return not_established(Check.WITNESSED, "the trust file's main policy asks for no witness")
+    for refused in checkpoints.refused:
+        if refused.by_witness:
+            return failed(Check.WITNESSED, refused.error)
+    if not checkpoints.heads:
+        return not_established(Check.WITNESSED, "there is no checkpoint of the log to look at")
+    for head in checkpoints.heads:
+        try:
+            trust.main.check_quorum(set(head.witnessed.cosignatures))
+        except NotWitnessed as error:
+            return failed(Check.WITNESSED, error)
+    head = checkpoints.heads[-1]
+    return verified(
+        Check.WITNESSED, f"cosigned by {', '.join(head.witnessed.cosignatures)} at size {head.checkpoint.size}"
+    )
+
+
+def fresh(
+    checkpoints: Checkpoints, trust: Trust, max_age: int, now: int, *, index_counts: bool, witnesses_fail: bool
+) -> Finding:
+    """Both quorums over cosignatures no older than ``max_age`` seconds, on the newest checkpoint.
+
+    index_counts: False where ``allowed-now`` is switched off: then there is no index, and the main log's quorum is all.
+    """
+    if trust.main.quorum == NONE:
+        return not_established(Check.FRESH, "nobody tells the checkpoint's age: the main policy asks for no witness")
+    if not checkpoints.heads or witnesses_fail:
+        return not_established(Check.FRESH, "there is no checkpoint with its quorum whose age could be told")
+    head = checkpoints.heads[-1].witnessed
+    young = in_time(head, now=now, max_age=max_age)
+    try:
+        trust.main.check_quorum(young)
+    except NotWitnessed as error:
+        newest = max((line.timestamp or 0 for line in head.cosignatures.values()), default=0)
+        return failed(
+            Check.FRESH,
+            "too few witnesses have cosigned the checkpoint within the max age",
+            expected=f"{error.expected}, no older than {max_age} s",
+            actual=f"newest cosignature {_age(now, newest)}; in time: {error.actual}",
+        )
+    ages = [now - (head.cosignatures[name].timestamp or 0) for name in young]
+    said = f"main log: cosigned by {', '.join(sorted(young))}, {max(0, min(ages))} to {max(0, *ages)} s ago"
+    if not index_counts:
+        return verified(Check.FRESH, said, "allowed-now is off, so the index's quorum is not asked for")
+    lacking = not_established(Check.FRESH, "the main log's quorum is fresh; the index's takes a bundle")
+    return replace(lacking, details=(said,))
+
+
+def _age(now: int, timestamp: int) -> str:
+    if timestamp == 0:
+        return "claims no time"
+    return f"{now - timestamp} s old" if timestamp <= now else f"{timestamp - now} s ahead of this clock"
+
+
+def logged(release: Proven | None, files: Sequence[Proven], chain: Chain | None, off: Set[Check]) -> Finding:
+    """Release and namespace are included in checkpoints of the log on which the namespace speaks.
+
+    files: of the namespace's versions. chain: what they are, once authentic. off: without ``signer``, there may be
+    none; without ``witnessed``, a witness's bad signature is told here.
+    """
+    if release is None:
+        return not_established(Check.LOGGED, "no release was given")
+    for item in (release, *files):
+        finding = _included(item, Check.WITNESSED not in off)
+        if finding is not None:
+            return finding
+    assert isinstance(release.head, Head)
+    assert release.index is not None
+    head = release.head.checkpoint
+    if chain is not None:
+        if chain.current.log != head.origin:
+            return failed(
+                Check.LOGGED, "the namespace speaks on another log", expected=chain.current.log, actual=head.origin
+            )
+        first = files[chain.place].index or 0
+        # Protocol section 4: an entry counts against the state that all earlier entries left.
+        if chain.versions[0].version == 0 and release.index < first:
+            return failed(
+                Check.LOGGED,
+                "the release was logged before there was its namespace",
+                expected=f"above index {first}",
+                actual=f"index {release.index}",
+            )
+    elif Check.SIGNER not in off:
+        return not_established(Check.LOGGED, "which log the namespace speaks on is not known: see signer")
+    return verified(Check.LOGGED, f"the release is entry {release.index} of {head.size} in {head.origin}")
+
+
+def _included(item: Proven, witnesses_count: bool) -> Finding | None:
+    """None if the entry is where its proof says."""
+    if isinstance(item.head, Refused):
+        if item.head.by_witness and witnesses_count:
+            return not_established(Check.LOGGED, "its checkpoint is refused: see witnessed")
+        return failed(Check.LOGGED, item.head.error)
+    if item.proof is None or item.head is None:
+        return not_established(Check.LOGGED, f"no proof of the {item.what} was given")
+    head = item.head.checkpoint
+    leaf = rfc6962.leaf_hash(item.file.entry)
+    try:
+        rfc6962.verify_inclusion(item.proof.index, head.size, leaf, item.proof.hashes, head.root)
+    except ProofError as error:
+        return failed(
+            Check.LOGGED,
+            f"the proof is not for this {item.what}: {error.message}",
+            expected=f"leaf {leaf.hex()} at index {item.proof.index} of {head.size}",
+            actual=error.actual,
+        )
+    return None
