@@ -46,8 +46,8 @@ ED25519 = make.ACME.sign(dsse.pae(PAYLOAD))
 ECDSA = make.BUILD.sign(dsse.pae(PAYLOAD))
 
 
-@pytest.mark.parametrize("signature", [ED25519, ECDSA, high_s(ECDSA)])
-@pytest.mark.parametrize("wrap", [lambda e: json.dumps(e, indent=1).encode(), bundle])
+@pytest.mark.parametrize("signature", [ED25519, ECDSA, high_s(ECDSA)], ids=["ed25519", "ecdsa", "ecdsa, high s"])
+@pytest.mark.parametrize("wrap", [lambda e: json.dumps(e, indent=1).encode(), bundle], ids=["envelope", "bundle"])
 def test_A_41_foreign_file_becomes_an_entry_with_the_same_identity(signature: bytes, wrap: Any) -> None:
     envelope = sigstore_bundle.canonical(wrap(foreign(signature)), KEYS)
     assert envelope.claimed() == PAYLOAD
