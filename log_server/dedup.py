@@ -2,8 +2,8 @@
 
 A dictionary holds what is new; a table in the state has the first 8 bytes of every older hash with the entry's index.
 A hit in the table is confirmed by the full hash: of a leaf in its level-0 tile, of a statement from the entry itself
-(R-14). The table is derived data, moved forward lazily and in large steps: at start, what lies above ``dedup_upto`` is
-read from the log again.
+(R-14). The table is derived data, moved forward lazily: at start, what lies above ``dedup_upto`` is read from the log
+again.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from teelog.tlog.rfc6962 import HASH_LENGTH, leaf_hash
 from teelog.tlog.tiles import WIDTH
 
 FLUSH = 65_536  # hashes kept in memory before the table moves forward
+SLICE = 4_096  # hashes that move in one transaction
 
 Identify = Callable[[bytes], bytes | None]
 
@@ -37,6 +38,8 @@ class Dedup:
         self._state = state
         self._tree = tree
         self._new: dict[bytes, int] = {}
+        self._moving: list[tuple[bytes, int]] = []
+        self._moving_upto = 0
         self.upto = upto
 
     def replay(self, entries: Iterable[bytes]) -> None:
@@ -77,12 +80,26 @@ class Dedup:
         return statement_of(self._tree.bundle(index // WIDTH, size)[at]) == item
 
     def due(self, upto: int) -> bool:
-        """Whether ``flush`` has enough to do. upto: as there."""
-        return len(self._new) >= FLUSH and upto > self.upto
+        """Whether ``move`` has something to do. upto: as there."""
+        return bool(self._moving) or (len(self._new) >= FLUSH and upto > self.upto)
 
-    def flush(self, epoch: int, upto: int) -> None:
-        """Moves what is below ``upto`` (published entries) into the table."""
-        moved = [(item, index) for item, index in self._new.items() if index < upto]
-        self._state.remember(epoch, moved, upto)
-        self.upto = upto
-        self._new = {item: index for item, index in self._new.items() if index >= upto}
+    @property
+    def overdue(self) -> bool:
+        """Whether it should wait no longer for an idle moment."""
+        return len(self._new) >= 2 * FLUSH
+
+    def move(self, epoch: int, upto: int) -> None:
+        """Moves a slice of what is below ``upto`` (published entries) into the table.
+
+        The hashes are random: all of them at once would rewrite the whole table and hold up a batch. Sorted, a slice
+        touches one part of it. Nothing is forgotten here before the last slice is durable.
+        """
+        if not self._moving:
+            self._moving_upto = upto
+            self._moving = sorted(((item, index) for item, index in self._new.items() if index < upto), reverse=True)
+        rows = [self._moving.pop() for _ in range(min(SLICE, len(self._moving)))]
+        last = not self._moving
+        self._state.remember(epoch, rows, self._moving_upto if last else self.upto)
+        if last:
+            self.upto = self._moving_upto
+            self._new = {item: index for item, index in self._new.items() if index >= self.upto}

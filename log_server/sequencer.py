@@ -382,12 +382,10 @@ class Sequencer:
     # -- in the idle part ---------------------------------------------------------------------------------------------
 
     def _tidy(self) -> None:
-        if self.intake.pooled() and len(self._collect) < MAX_COLLECT:
-            return
-        if self._collect:
+        memory, busy = self.memory, bool(self.intake.pooled())
+        if self._collect and (not busy or len(self._collect) >= MAX_COLLECT):
             # TT-16, TT-17: full, durable, published: now the partial ones may go, oldest first.
             paths, self._collect = self._collect, []
             self._store.drop_partials(paths)
-        memory = self.memory
-        if memory.dedup.due(memory.published_size):
-            memory.dedup.flush(memory.epoch, memory.published_size)
+        if memory.dedup.due(memory.published_size) and (not busy or memory.dedup.overdue):
+            memory.dedup.move(memory.epoch, memory.published_size)

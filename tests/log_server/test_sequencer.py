@@ -474,6 +474,26 @@ def test_duplicates_are_found_after_the_table_moved_and_after_a_restart(
         again.drop()
 
 
+@pytest.mark.parametrize("slices", [1, 2, 3, 4])
+def test_the_table_moves_in_slices_and_a_crash_between_them_forgets_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slices: int
+) -> None:
+    monkeypatch.setattr(deduplication, "SLICE", 30)
+    with rig(tmp_path / "log") as made:
+        entries = some(100)
+        made.logged(entries)
+        memory = made.sequencer.memory
+        for number in range(1, slices + 1):  # 102 hashes: entry 0 has two
+            memory.dedup.move(memory.epoch, memory.published_size)
+            assert memory.dedup.upto == (101 if number == 4 else 0)
+            found = memory.dedup.lookup([entry.leaf for entry in entries], memory.applied.size)
+            assert found == {entry.leaf: index for index, entry in enumerate(entries, 1)}
+        again = made.reopen().open()
+        assert again.sequencer.memory.dedup.upto == (101 if slices == 4 else 0)
+        assert [outcome.index for outcome in again.logged(entries)] == list(range(1, 101))
+        again.drop()
+
+
 def test_the_table_does_not_move_beyond_what_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deduplication, "FLUSH", 8)
     with rig(tmp_path / "log") as made:
@@ -491,12 +511,12 @@ def test_R_14_a_hash_that_shares_its_first_8_bytes_is_not_taken_for_the_other(tm
     with rig(tmp_path / "log") as made:
         made.logged(some(5))
         memory = made.sequencer.memory
-        memory.dedup.flush(memory.epoch, memory.published_size)
+        memory.dedup.move(memory.epoch, memory.published_size)
         new = raw("new")
         made.state._inner.remember(memory.epoch, [(new.leaf, 2), (new.leaf, 4)], memory.published_size)
         (outcome,) = made.logged([new])
         assert (outcome.index, outcome.fresh) == (6, True)
-        memory.dedup.flush(memory.epoch, memory.published_size)
+        memory.dedup.move(memory.epoch, memory.published_size)
         (again,) = made.logged([new])  # three rows under one prefix; the right one is found
         assert (again.index, again.fresh) == (6, False)
 
