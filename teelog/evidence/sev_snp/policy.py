@@ -229,7 +229,7 @@ def _facts(parsed: Report) -> Iterator[str]:
     if parsed.vmpl == report.BY_HYPERVISOR:
         yield "asked for by: the hypervisor, so the report data is not the guest's"
     else:
-        level = "the most privileged level" if parsed.vmpl == 0 else f"level {parsed.vmpl}, below a module in the guest"
+        level = "the most privileged level" if parsed.vmpl == 0 else "below a more privileged module in the guest"
         yield f"asked for by: the guest at VMPL {parsed.vmpl}, {level}"
     yield (
         "memory alias check: complete (against manipulated memory modules)"

@@ -1,0 +1,197 @@
+"""`teelog evidence`: decode a TEE's evidence, and verify it by itself: hardware, configuration, freshness, binding."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import click
+
+from teelog import strict
+from teelog.cli import files, findings, output
+from teelog.errors import MalformedError
+from teelog.evidence import platform, report_data
+from teelog.evidence.platform import Evidence, Expected
+from teelog.verdict import Check, Finding, Outcome, Verdict, not_established, off
+
+MAX_EVIDENCE = 1 << 20  # bytes
+MAX_BOUND = 1 << 28  # bytes of a file given to --binds
+
+CHECKS = (Check.HARDWARE, Check.CONFIGURATION, Check.FRESHNESS, Check.BINDING)
+
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+
+Option = TypeVar("Option")
+
+
+@click.group()
+def group() -> None:
+    """Decode a TEE's evidence, and verify it by itself. What it should run is `teelog verify`'s question."""
+
+
+@group.command()
+@click.argument("file", metavar="EVIDENCE")
+@output.json_option
+def show(file: str) -> None:
+    """Decode evidence: every field. Nothing is verified, so nothing in it can be trusted.
+
+    Example: teelog evidence show report.bin
+    """
+    evidence = platform.parse(files.read(file, MAX_EVIDENCE, "evidence"))
+    output.note("nothing of this is verified")
+    output.result(
+        [
+            *output.columns([("platform", evidence.platform), *_rows(evidence.fields())]),
+            "",
+            "what it claims about isolation:",
+            *(f"  {fact}" for fact in evidence.facts),
+        ],
+        {
+            "schema": "teelog-evidence/v1",
+            "platform": evidence.platform,
+            "fields": dict(evidence.fields()),
+            "registers": dict(evidence.registers),
+            "facts": list(evidence.facts),
+            "verified": False,
+        },
+    )
+
+
+def _rows(fields: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            for inner, one in value.items():
+                yield f"{name}.{inner}", _text(one)
+        else:
+            yield name, _text(value)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.hex()
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _option(read: Callable[[str], Option]) -> Callable[[click.Context, click.Parameter, str | None], Option | None]:
+    """A callback for click; what ``read`` refuses is a wrong use."""
+
+    def convert(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Option | None:
+        if value is None:
+            return None
+        try:
+            return read(value)
+        except MalformedError as error:
+            raise click.BadParameter(str(error)) from error
+
+    return convert
+
+
+def _field(text: str) -> bytes:
+    value = strict.unhex(text, "value")
+    report_data.padded(value)
+    return value
+
+
+def _time(text: str) -> int:
+    if not _TIME.fullmatch(text):
+        raise MalformedError("not a time", expected="such as 2026-01-31T12:00:00Z", actual=text)
+    try:
+        return int(datetime.fromisoformat(text).astimezone(UTC).timestamp())
+    except ValueError as error:
+        raise MalformedError("no such time", actual=text) from error
+
+
+@group.command()
+@click.argument("file", metavar="EVIDENCE")
+@click.option(
+    "--endorsement",
+    "endorsements",
+    metavar="FILE",
+    multiple=True,
+    help="Certificate of the signing key: DER, PEM, or the platform's table; repeatable.",
+)
+@click.option("--nonce", metavar="HEX", callback=_option(_field), help="Your challenge, 1 to 64 bytes.")
+@click.option("--report-data", metavar="HEX", callback=_option(_field), help="The field as a whole, zeros added.")
+@click.option("--binds", metavar="FILE", help="Public key (PEM) or output that the evidence must commit to.")
+@click.option("--at", metavar="TIME", callback=_option(_time), help="Judge at another time: 2026-01-31T12:00:00Z.")
+@click.option("--historical", is_flag=True, help="With --at: exit 0 for what was right then.")
+@click.option(
+    "--without",
+    "without",
+    type=click.Choice([check.value for check in CHECKS]),
+    multiple=True,
+    help="Switch a check off by its name; the verdict says so.",
+)
+@output.json_option
+def verify(
+    file: str,
+    endorsements: tuple[str, ...],
+    nonce: bytes | None,
+    report_data: bytes | None,
+    binds: str | None,
+    at: int | None,
+    historical: bool,
+    without: tuple[str, ...],
+) -> None:
+    """Verify evidence by itself: genuine hardware, safe configuration, fresh, bound. It says nothing about the program.
+
+    With --binds FILE the evidence must commit to FILE (and to --nonce): docs/formats/evidence-sev-snp.md says how.
+
+    Example: teelog evidence verify report.bin --endorsement vcek.der --nonce 00112233 --without binding
+    """
+    if nonce is not None and report_data is not None:
+        raise click.UsageError("--nonce and --report-data exclude each other")
+    if historical and at is None:
+        raise click.UsageError("--historical needs --at TIME")
+    evidence = platform.parse(files.read(file, MAX_EVIDENCE, "evidence"))
+    certificates = [files.read(each, MAX_EVIDENCE, "endorsement") for each in endorsements]
+    expected = Expected(nonce, report_data, None if binds is None else _bound(binds))
+    verdict = Verdict(tuple(_judge(evidence, certificates, expected, at, frozenset(without))), at)
+    _tell(evidence, verdict)
+    findings.check(verdict, historical, "teelog evidence verify --help: an option gives the input, or --without NAME")
+
+
+def _bound(path: str) -> bytes:
+    return report_data.bound_bytes(files.read(path, MAX_BOUND, "file to bind"))
+
+
+def _judge(
+    evidence: Evidence, endorsements: list[bytes], expected: Expected, at: int | None, without: frozenset[str]
+) -> Iterator[Finding]:
+    import time
+
+    now = int(time.time()) if at is None else at
+    questions: dict[Check, Callable[[], Finding]] = {
+        Check.HARDWARE: lambda: evidence.hardware(endorsements, now),
+        Check.CONFIGURATION: evidence.configuration,
+        Check.FRESHNESS: lambda: evidence.freshness(expected),
+        Check.BINDING: lambda: evidence.binding(expected),
+    }
+    authentic = True
+    for check, ask in questions.items():
+        if check.value in without:
+            yield off(check)
+        elif authentic:
+            finding = ask()
+            authentic = check is not Check.HARDWARE or finding.outcome is Outcome.VERIFIED
+            yield finding
+        else:  # protocol section 7, step 0: nothing is used before the step that authenticates it
+            yield not_established(check, "the evidence is not authentic: see hardware")
+
+
+def _tell(evidence: Evidence, verdict: Verdict) -> None:
+    authentic = verdict[Check.HARDWARE].outcome is Outcome.VERIFIED
+    registers = [f"{name} {value.hex()}" for name, value in evidence.registers.items() if authentic]
+    output.result(
+        [*findings.lines(verdict.findings), f"verdict: {findings.overall(verdict)}", *registers],
+        {
+            "schema": "teelog-evidence-verdict/v1",
+            "verdict": verdict.overall.value,
+            "as_of": verdict.as_of,
+            "platform": evidence.platform,
+            "registers": dict(evidence.registers) if authentic else {},
+            "checks": findings.as_json(verdict.findings),
+        },
+    )

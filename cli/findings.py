@@ -1,0 +1,73 @@
+"""How findings are shown, wherever a command gives a verdict; and the exit code that they amount to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from teelog.cli import output
+from teelog.cli.proof import utc
+from teelog.errors import NotEstablished, TeelogError, VerificationError
+from teelog.verdict import Finding, Outcome, Overall, Verdict
+
+
+def lines(findings: Iterable[Finding]) -> list[str]:
+    """Outcome, check, and what was established or why it was not, aligned; one line a detail."""
+    rows: list[tuple[str, str, str]] = []
+    for finding in findings:
+        texts = [finding.cause] if finding.cause is not None else list(finding.details)
+        rows.append((finding.outcome, finding.check, texts[0] if texts else ""))
+        rows += [("", "", text) for text in texts[1:]]
+    return output.columns(rows)
+
+
+def as_json(findings: Iterable[Finding]) -> dict[str, Any]:
+    return {
+        finding.check.value: {
+            "outcome": finding.outcome.value,
+            "cause": finding.cause,
+            "expected": finding.expected,
+            "actual": finding.actual,
+            "details": list(finding.details),
+        }
+        for finding in findings
+    }
+
+
+def overall(verdict: Verdict) -> str:
+    """In words: ``verified as of T`` where the caller judged at another time."""
+    if verdict.overall is Overall.VERIFIED_AS_OF and verdict.as_of is not None:
+        return f"verified as of {utc(verdict.as_of)}"
+    return verdict.overall.value
+
+
+def check(verdict: Verdict, historical: bool, hint: str | None = None) -> None:
+    """Raises the error whose exit code the verdict has; returns for 0.
+
+    historical: the caller asked for a judgement at another time and takes it for that. hint: the command to try where a
+    check is not established.
+    """
+    bad = _decisive(verdict)
+    if bad is None:
+        if verdict.overall is Overall.VERIFIED_AS_OF and not historical:
+            raise NotEstablished(
+                f"this was {overall(verdict)}, not now", hint="add --historical if that is the question"
+            )
+        return
+    error: type[TeelogError] = VerificationError if bad.outcome is Outcome.FAILED else NotEstablished
+    raise error(
+        f"{bad.check}: {bad.cause}",
+        expected=bad.expected,
+        actual=bad.actual,
+        hint=hint if error is NotEstablished else None,
+    )
+
+
+def _decisive(verdict: Verdict) -> Finding | None:
+    for outcome in (Outcome.FAILED, Outcome.NOT_ESTABLISHED):
+        for finding in verdict.findings:
+            if finding.outcome is outcome:
+                return finding
+    if verdict.overall is Overall.NOT_ESTABLISHED:  # everything switched off
+        return Finding(verdict.findings[0].check, Outcome.NOT_ESTABLISHED, "no check was left to run")
+    return None
