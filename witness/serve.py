@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sqlite3
 import sys
@@ -133,6 +134,9 @@ async def _serve(
         service = Service(witness, engine, reader, metrics, time.monotonic)
         bound = await _listen(stack, service.server(), listen)
         assert bound is not None
+        # What is loaded by now stays: a collection need not walk tens of thousands of logs.
+        gc.collect()
+        gc.freeze()
         ready(bound, bound_admin)
         await stopping.wait()
     if engine.fatal is not None:

@@ -155,6 +155,25 @@ def test_W_36_two_requests_in_one_transaction_have_one_winner(open_desk: OpenDes
     assert desk.size() == 6
 
 
+def test_W_36_two_first_checkpoints_in_one_transaction_have_one_winner(open_desk: OpenDesk, log: Log) -> None:
+    other = Log("log.example/other")
+    reached, gate = threading.Event(), threading.Event()
+
+    def wait(_: str) -> None:
+        reached.set()
+        gate.wait(10)
+
+    desk = open_desk(log, other, step=wait)
+    first = submit(desk, other.request(0, 1))
+    reached.wait(10)
+    both = submit(desk, log.request(0, 8)), submit(desk, log.request(0, 6))
+    gate.set()
+    assert first.result(10).status == 200
+    assert [one.result(10).status for one in both] == [200, 409]
+    assert both[1].result().body == b"8\n"
+    assert desk.size() == 8
+
+
 def test_W_36_a_second_process_between_check_and_commit(open_desk: OpenDesk, log: Log) -> None:
     desk = open_desk(log)
     desk.cosign(log, 0, 5)
