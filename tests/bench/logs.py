@@ -78,8 +78,8 @@ def serving(path: Path, *, workers: int = 0, policy_file: Path | None = None) ->
     ]
     if workers:
         command += ["--workers", str(workers)]
-    with processes.running(command, stderr=subprocess.PIPE) as process:
-        yield Server(path, process.pid, processes.await_port(process, LISTENING))
+    with processes.running(command, LISTENING) as (pid, port):
+        yield Server(path, pid, port)
 
 
 def drive(port: int, file: Path, first: int, count: int, **options: Any) -> dict[str, Any]:

@@ -7,12 +7,15 @@ import re
 import signal
 import subprocess
 import sys
-import threading
+import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import IO
 
 TICKS = os.sysconf("SC_CLK_TCK")
+START_SECONDS = 60.0
 
 
 def family(pid: int) -> list[int]:
@@ -44,36 +47,38 @@ def memory_bytes(pid: int) -> int:
 
 
 @contextmanager
-def running(command: list[str], **more: object) -> Iterator[subprocess.Popen[str]]:
-    """A process until the end of the block: SIGTERM, and SIGKILL ten seconds later."""
-    process: subprocess.Popen[str] = subprocess.Popen(command, text=True, **more)  # type: ignore[call-overload]
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+def running(command: list[str], line: re.Pattern[str]) -> Iterator[tuple[int, int]]:
+    """(pid, port) of a server, until the end of the block: SIGTERM, and SIGKILL ten seconds later.
+
+    line: what it says, on stdout or stderr, once it listens; its group is the port.
+    """
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(command, stdout=said, stderr=said)
+        try:
+            yield process.pid, _await_port(process, said, line)
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                try:
+                    process.wait(10)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
 
 
-def await_port(process: subprocess.Popen[str], line: re.Pattern[str]) -> int:
-    """Reads the process's stderr up to the line that names its port; what follows is read and dropped."""
-    assert process.stderr is not None
-    said = []
-    for text in process.stderr:
-        said.append(text)
+def _await_port(process: subprocess.Popen[bytes], said: IO[str], line: re.Pattern[str]) -> int:
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        ended = process.poll() is not None
+        text = os.pread(said.fileno(), 1 << 20, 0).decode()
         if found := line.search(text):
-            threading.Thread(target=process.stderr.read, daemon=True).start()
             return int(found[1])
-    raise RuntimeError("the server did not start:\n" + "".join(said))
+        if ended:
+            raise RuntimeError(f"the server did not start:\n{text}")
+        time.sleep(0.02)
+    raise RuntimeError("the server did not start in time")
 
 
-@contextmanager
-def empty_handler() -> Iterator[tuple[int, int]]:
+def empty_handler() -> AbstractContextManager[tuple[int, int]]:
     """(pid, port) of the baseline."""
-    with running([sys.executable, "-m", "tests.bench.empty"], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        yield process.pid, int(process.stdout.readline())
+    return running([sys.executable, "-m", "tests.bench.empty"], re.compile(r"^([0-9]+)$", re.MULTILINE))

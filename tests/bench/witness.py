@@ -36,10 +36,9 @@ def serving(folder: Path, log_vkey: str, name: str = "witness.example/w1") -> It
     subprocess.run([*TEELOG, "witness", "add-log", str(folder), log_vkey], check=True, capture_output=True)
     with (folder / "witness.toml").open("a") as config:
         config.write("\n[limits]\nper_address_per_second = 1000000.0\nper_address_burst = 1000000\n")
-    with processes.running(
-        [*TEELOG, "witness", "serve", str(folder), "--listen", "127.0.0.1:0"], stderr=subprocess.PIPE
-    ) as process:
-        yield process.pid, processes.await_port(process, LISTENING), folder / "witness.vkeys"
+    command = [*TEELOG, "witness", "serve", str(folder), "--listen", "127.0.0.1:0"]
+    with processes.running(command, LISTENING) as (pid, port):
+        yield pid, port, folder / "witness.vkeys"
 
 
 class Growing:
