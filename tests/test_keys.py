@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa, utils, x25519
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from teelog import keys
@@ -309,6 +309,7 @@ def key_pem_public() -> bytes:
 
 
 @given(st.binary(max_size=200))
+@settings(deadline=None)
 def test_any_bytes_are_a_key_or_malformed(data: bytes):
     for read in (keys.public_key_from_spki, keys.public_key_from_pem):
         with contextlib.suppress(MalformedError):
@@ -317,6 +318,7 @@ def test_any_bytes_are_a_key_or_malformed(data: bytes):
 
 @pytest.mark.parametrize("algorithm", ALL)
 @given(data=st.data())
+@settings(deadline=None)
 def test_a_changed_spki_is_refused_or_another_key(algorithm: Algorithm, data: st.DataObject):
     good = held(algorithm).public.spki
     changed = bytearray(good)

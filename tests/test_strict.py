@@ -7,7 +7,7 @@ import re
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from teelog import strict
@@ -115,17 +115,20 @@ def test_refusals_never_carry_the_whole_input():
 
 
 @given(st.integers(0, 2**63 - 1))
+@settings(deadline=None)
 def test_every_number_has_its_one_spelling(value: int):
     assert strict.decimal(b"%d" % value) == value
 
 
 @given(st.binary(max_size=100))
+@settings(deadline=None)
 def test_every_value_has_its_one_base64_and_hex(value: bytes):
     assert strict.b64(base64.b64encode(value)) == value
     assert strict.unhex(value.hex()) == strict.unhex(value.hex().encode()) == value
 
 
 @given(st.one_of(st.binary(max_size=30), st.from_regex(rb"[0-9+ =/A-Za-z\n_-]{0,20}", fullmatch=True)))
+@settings(deadline=None)
 def test_what_is_read_re_encodes_to_itself(text: bytes):
     for read, write in (
         (strict.decimal, lambda value: b"%d" % value),

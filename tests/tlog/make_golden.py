@@ -61,6 +61,7 @@ def files() -> dict[str, bytes]:
         "one.tlog-proof": TlogProof(0, (), make.sign(make.head(1), LOG, *WITNESSES)).encode(),
         "equal-sizes.teelog-fork": ForkProof(*views).encode(),
         "two-sizes.teelog-fork": parted_fork().encode(),
+        "with-keys.teelog-fork": ForkProof(*views, keys=(LOG.verifier, LOG_PQ.verifier)).encode(),
         "request.add-checkpoint": witness.AddCheckpoint(
             6, tuple(reference.proof(6, SIZE)), make.sign(head, LOG, LOG_PQ)
         ).encode(),

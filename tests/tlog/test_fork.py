@@ -178,3 +178,60 @@ def test_the_file_has_one_spelling():
     for bad in (b"", fork.HEADER, fork.HEADER + b"\n\n", head, data.replace(b"\n", b"\r\n"), data + b"x" * 2**20):
         with pytest.raises(MalformedError):
             parse_fork(bad)
+
+
+def test_views_signed_beside_the_log_by_another_name_are_no_fork():
+    other = make.signer("other.example")
+    heads = [Checkpoint(make.ORIGIN, 5, reference.mth(0, 5)) for reference in (HONEST, EVIL)]
+    notes = [make.sign(head, LOG, other) for head in heads]
+    assert verify_fork(ForkProof(*notes), KEYS)
+    with pytest.raises(VerificationError, match="another name than its origin"):
+        verify_fork(ForkProof(*notes), [LOG.verifier, other.verifier])
+
+
+def test_the_largest_file_is_read():
+    one, two = view(HONEST, 5)[1], view(EVIL, 5)[1]
+    short = ForkProof(one, two)
+    fill = fork.MAX_LENGTH - len(short.encode()) - 4  # the length itself gets longer
+    exact = ForkProof(one, two + b"x" * fill).encode()
+    assert len(exact) == fork.MAX_LENGTH
+    assert parse_fork(exact).encode() == exact
+    with pytest.raises(MalformedError, match="too long"):
+        parse_fork(exact + b"x")
+
+
+def test_a_file_names_up_to_8_log_keys_each_once():
+    one, two = view(HONEST, 5)[1], view(EVIL, 5)[1]
+    keys = tuple(make.signer(f"log{number}.example").verifier for number in range(9))
+    for count in (0, 1, 8):
+        given = ForkProof(one, two, keys=keys[:count])
+        assert parse_fork(given.encode()) == given
+    for bad in (keys, (keys[0], keys[0])):
+        with pytest.raises(MalformedError, match="too many keys, or one twice"):
+            parse_fork(ForkProof(one, two, keys=bad).encode())
+    data = ForkProof(one, two, keys=keys[:1]).encode()
+    line = f"key {keys[0]}".encode()
+    for bad in (
+        b"key",
+        b"key ",
+        b"key x",
+        b"key \xff",
+        line + b" ",
+        b"key " + str(make.WITNESSES[0].verifier).encode(),
+    ):
+        with pytest.raises(MalformedError):
+            parse_fork(data.replace(line, bad))
+
+
+def test_two_keys_with_one_view_each_prove_nothing_by_themselves():
+    one = make.sign(view(HONEST, 5)[0], LOG)
+    two = make.sign(view(EVIL, 5)[0], LOG_PQ)
+    both = (LOG.verifier, LOG_PQ.verifier)
+    with pytest.raises(VerificationError):
+        fork.verify_own_keys(ForkProof(one, two, keys=both))
+    with pytest.raises(VerificationError, match="names no key"):
+        fork.verify_own_keys(ForkProof(one, view(EVIL, 5)[1]))
+    for keys in (both, both[::-1], both[:1]):
+        assert fork.verify_own_keys(ForkProof(one, view(EVIL, 5)[1], keys=keys)).signers() == (LOG.verifier,)
+    # To who knows that both are the log's, it is a fork.
+    assert verify_fork(ForkProof(one, two), both).signers() == both

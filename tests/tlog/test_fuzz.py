@@ -36,6 +36,11 @@ FORMATS: dict[str, tuple[Callable[[bytes], Any], Callable[[Any], bytes], bytes]]
     "checkpoint": (parse_body, Checkpoint.body, make.head(21, extensions=["one", "two"]).body()),
     "proof": (proof.parse_proof, TlogProof.encode, FILES["extra.tlog-proof"]),
     "fork": (fork.parse_fork, ForkProof.encode, FILES["two-sizes.teelog-fork"]),
+    "fork with keys": (
+        fork.parse_fork,
+        ForkProof.encode,
+        ForkProof(*(make.sign(make.head(n), make.LOG) for n in (4, 5)), keys=(make.LOG.verifier,)).encode(),
+    ),
     "request": (
         witness.parse_add_checkpoint,
         AddCheckpoint.encode,

@@ -87,7 +87,11 @@ def test_committed_policy_tolerates_one_colluder():
 
 
 def test_committed_forks_accuse():
-    for name, sizes in (("equal-sizes.teelog-fork", (SIZE, SIZE)), ("two-sizes.teelog-fork", (6, 13))):
+    for name, sizes in (
+        ("equal-sizes.teelog-fork", (SIZE, SIZE)),
+        ("with-keys.teelog-fork", (SIZE, SIZE)),
+        ("two-sizes.teelog-fork", (6, 13)),
+    ):
         views = verify_fork(parse_fork(FILES[name]), make.vkeys([make.LOG, make.LOG_PQ]))
         assert (views.first.checkpoint.size, views.second.checkpoint.size) == sizes
         with pytest.raises(TeelogError):

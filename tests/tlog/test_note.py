@@ -324,6 +324,7 @@ def test_SN_28_an_accepted_note_serialises_to_its_own_bytes():
 def test_messages_name_at_most_eight_keys():
     many = [(f"k{number}.example", bytes(4)) for number in range(20)]
     assert note.describe(many).endswith("and 12 more")
+    assert "more" not in note.describe(many[:8])
     assert note.describe([]) == "none"
 
 

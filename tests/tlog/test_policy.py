@@ -10,6 +10,7 @@ import pytest
 
 from teelog.errors import ConfigError, NotWitnessed, UntrustedKey
 from teelog.tlog import note
+from teelog.tlog import policy as policy_module
 from teelog.tlog.policy import MAX_DEFINITIONS, MAX_LINES, Policy, parse_policy, verify_checkpoint
 from tests.test_keys import LOW_ORDER
 from tests.test_strict import BAD_NUMBERS
@@ -374,3 +375,15 @@ def test_a_policy_is_a_value():
     assert isinstance(parse_policy(GOOD), Policy)
     assert [key.type for key in parse_policy(GOOD).verifiers()] == [ED, *[COSIGN] * 4]
     assert MLDSA not in {key.type for key in parse_policy(GOOD).verifiers()}
+
+
+def test_PL_18_a_file_of_exactly_the_limit_is_read_and_refusals_name_who_cosigned():
+    fill = policy_module.MAX_LENGTH - len(GOOD) - 1
+    same(b"#" * fill + b"\n" + GOOD)
+    refused(b"#" * (fill + 1) + b"\n" + GOOD, "too long")
+    with pytest.raises(NotWitnessed) as caught:
+        parse_policy(GOOD).check_quorum({"w2", "w1"})
+    assert caught.value.actual == "w1, w2"
+    with pytest.raises(NotWitnessed) as caught:
+        parse_policy(GOOD).check_quorum(set())
+    assert caught.value.actual == "no valid cosignature"

@@ -337,6 +337,7 @@ def test_PR_18_a_proof_has_at_most_a_mebibyte():
     padded = file(HEADER, b"extra " + base64.b64encode(bytes(700_000)), *LINES[1:])
     assert len(padded) < 2**20
     verify(padded)
+    assert parse_proof(FILE + b"\n" * (2**20 - len(FILE)))
     refused(FILE + b"\n" * (2**20 - len(FILE) + 1))
 
 

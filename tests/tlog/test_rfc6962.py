@@ -7,7 +7,7 @@ import itertools
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from teelog.errors import ProofError
@@ -194,6 +194,7 @@ def test_PR_14_a_true_proof_in_a_tree_of_2_to_the_63_less_one_verifies():
 
 
 @given(st.integers(1, 2**63 - 1), st.data())
+@settings(deadline=None)
 def test_PR_14_any_index_any_hashes_end_in_one_refusal(size: int, data: st.DataObject):
     index = data.draw(st.integers(0, 2**64))
     proof = data.draw(st.lists(st.binary(min_size=32, max_size=32), max_size=64))
@@ -262,9 +263,18 @@ def test_pymerkle_agrees():
     entries = [b"entry %d" % number for number in range(70)]
     for size, entry in enumerate(entries, 1):
         tree.append_entry(entry)
-        assert tree.get_state() == REF.mth(0, size) == rfc6962.root_of_leaves(LEAVES[:size])
+        assert tree.get_root() == REF.mth(0, size) == rfc6962.root_of_leaves(LEAVES[:size])
     for index in random.Random(7).sample(range(70), 20):
         assert list(tree.prove_inclusion(index + 1).path)[1:] == rfc6962.prove_inclusion(index, 70, REF.read)
+
+
+def test_nodes_of_any_range_are_complete_and_lie_side_by_side():
+    for lo, hi in itertools.combinations(range(40), 2):
+        at = lo
+        for level, index in subtree.nodes(lo, hi):
+            assert index << level == at
+            at += 1 << level
+        assert at == hi
 
 
 def flip(value: bytes) -> bytes:

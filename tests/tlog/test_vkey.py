@@ -157,3 +157,11 @@ def test_CS_08_a_cosigners_name_has_at_most_255_bytes_not_characters():
 def test_CS_18_a_name_may_be_an_oid():
     signer = make.signer("oid/1.3.6.1.4.1.32473.1", make.MLDSA)
     assert vkey.parse(str(signer.verifier)).name == "oid/1.3.6.1.4.1.32473.1"
+
+
+def test_a_vkey_has_at_most_4096_characters():
+    material = b"\x01" + make.LOG.verifier.public.raw
+    name = "x" * (vkey.MAX_LENGTH - len(text("", material)))
+    assert len(text(name, material)) == vkey.MAX_LENGTH
+    assert vkey.parse(text(name, material)).name == name
+    refused(text(name + "x", material))

@@ -139,3 +139,20 @@ def test_W_43_lines_of_unknown_keys_are_ignored_and_known_ones_verified():
     forged = note.Signature(mine.name, mine.key_id, strangers[0].blob)
     with pytest.raises(SignatureError):
         note.open_note(note.encode(text, [forged, *strangers]), [make.WITNESSES[0].verifier])
+
+
+def test_W_30_an_answer_has_at_most_64_lines_and_64_kib():
+    line = make.signer("w.example").sign(b"x\n", 0).line()
+    assert len(parse_answer(line * note.MAX_SIGNATURES)) == note.MAX_SIGNATURES
+    with pytest.raises(MalformedError, match="too many lines"):
+        parse_answer(line * (note.MAX_SIGNATURES + 1))
+    name = "w" * 8_192
+    fill = note.Signature(name, bytes(4), bytes(5)).line()
+    last = note.Signature(
+        "w" * (witness.MAX_ANSWER - 7 * len(fill) - (len(fill) - len(name))), bytes(4), bytes(5)
+    ).line()
+    exact = fill * 7 + last
+    assert len(exact) == witness.MAX_ANSWER
+    assert len(parse_answer(exact)) == 8
+    with pytest.raises(MalformedError, match="sequence of lines"):
+        parse_answer(b"".join((fill * 7, last.replace(b" w", b" ww", 1))))
