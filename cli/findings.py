@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from teelog.cli import output
-from teelog.cli.proof import utc
 from teelog.errors import NotEstablished, TeelogError, VerificationError
+from teelog.evidence.certificates import utc
 from teelog.verdict import Finding, Outcome, Overall, Verdict
 
 

@@ -130,5 +130,3 @@ def _view(which: str, view: SignedCheckpoint) -> list[str]:
 
 def _name(key: Verifier) -> str:
     return f"{key.name}+{key.key_id.hex()}"
-
-

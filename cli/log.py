@@ -41,9 +41,14 @@ def group() -> None:
 @group.command()
 @LOG
 @click.option("--origin", required=True, help="The log's name, a URL without schema: log.example/tee.")
+@click.option(
+    "--private-results",
+    is_flag=True,
+    help="Take results that hold raw evidence, nonces, chip ids. In entry 0 for good.",
+)
 @click.option("--raw", is_flag=True, help="Take any bytes on POST /add: for load tests. Stated in entry 0 for good.")
 @output.json_option
-def init(log: Path, origin: str, raw: bool) -> None:
+def init(log: Path, origin: str, raw: bool, private_results: bool) -> None:
     """Make a log: its settings, its keys (Ed25519, ML-DSA-44, and an operator's), its first entry.
 
     LOG must not exist, or be empty. Prints the log's vkeys, which LOG/log.vkey holds too.
@@ -53,7 +58,7 @@ def init(log: Path, origin: str, raw: bool) -> None:
     from teelog.log_server import create
     from teelog.log_server.clock import SystemClock
 
-    made = create.create(log, origin, SystemClock(), raw=raw)
+    made = create.create(log, origin, SystemClock(), raw=raw, private_results=private_results)
     vkeys = [str(key) for key in made.vkeys]
     output.note(f"hand out {log}/log.vkey; keep {log}/*.key to yourself, operator.key best away from this machine")
     output.result(
@@ -66,6 +71,7 @@ def init(log: Path, origin: str, raw: bool) -> None:
             "operator": made.operator,
             "log_policy": made.policy_id,
             "raw": raw,
+            "private_results": private_results,
         },
     )
 

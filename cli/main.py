@@ -15,7 +15,6 @@ import importlib.util
 import os
 import select
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -199,6 +198,8 @@ def _worst(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 def _tell(error: BaseException, as_json: bool) -> int:
     if os.environ.get("TEELOG_DEBUG"):
+        import traceback
+
         output.trace("".join(traceback.format_exception(error)))
     if isinstance(error, TeelogError):
         output.error(
@@ -235,9 +236,7 @@ def _tell_usage(error: click.UsageError, as_json: bool) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         output.help_text(error.format_message())
         return error.exit_code
-    output.error(
-        error.format_message().removesuffix("."), hint=f"{path} --help", code=error.exit_code, as_json=as_json
-    )
+    output.error(error.format_message().removesuffix("."), hint=f"{path} --help", code=error.exit_code, as_json=as_json)
     return error.exit_code
 
 

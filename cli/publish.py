@@ -55,11 +55,25 @@ def command(
 
     Example: teelog release publish release.json --policy policy.txt --out release.tlog-proof
     """
+    entry, entry_file = _entry(file, keys, entry_out)
+    hand_over(entry, entry_file, policy_file, out, url=url, timeout=timeout, state_folder=state_folder)
+
+
+def hand_over(
+    entry: Draft,
+    entry_file: str,
+    policy_file: str,
+    out: str,
+    *,
+    url: str | None,
+    timeout: float,
+    state_folder: Path | None,
+) -> None:
+    """Submits an entry, verifies the proof that comes back, writes it and reports. entry_file: what holds its bytes."""
     policy = policies.load(policy_file)
     policies.warn_if_unwitnessed(policy)
     place = policies.url_of(policy, url)
     state = online.open_state(state_folder)
-    entry, entry_file = _entry(file, keys, entry_out)
     from teelog.client.http import Refusal
 
     try:
@@ -76,8 +90,8 @@ def _entry(file: str, keys: tuple[str, ...], entry_out: str | None) -> tuple[Dra
     """The signed statement, and the file that holds its exact bytes. Writes that file if it is a new one."""
     data = files.read(file, sigstore_bundle.MAX_FILE, "statement")
     if not keys:
-        found = _read(data, file)
-        if found.envelope is None:
+        found = read(data, file)
+        if not found.signed:
             raise MalformedError(
                 f"{file} is not signed yet",
                 expected="a DSSE envelope",
@@ -94,7 +108,8 @@ def _entry(file: str, keys: tuple[str, ...], entry_out: str | None) -> tuple[Dra
     return draft.read(envelope.file), file
 
 
-def _read(data: bytes, file: str) -> Draft:
+def read(data: bytes, file: str) -> Draft:
+    """The statement in a file's bytes. Raises MalformedError that names the file."""
     try:
         return draft.read(data)
     except MalformedError as error:

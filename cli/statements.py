@@ -11,6 +11,7 @@ from teelog.errors import MalformedError
 from teelog.statement import draft, dsse, release
 from teelog.statement.admit import Kind
 from teelog.statement.draft import Draft
+from teelog.statement.ear import Result
 
 
 def read(path: str) -> Draft:
@@ -62,6 +63,8 @@ def describe(statement: Draft) -> str:
     claim = statement.statement.claim
     if isinstance(claim, release.ReleaseClaim):
         return f"release {claim.stream} {claim.predicate.version}"
+    if isinstance(claim, Result):
+        return f"attestation result of {claim.issuer} on {claim.subject or 'no subject'}"
     name = statement.statement.namespace or claim.log
     return f"{statement.statement.kind} {name} version {claim.version}"
 
@@ -71,6 +74,6 @@ def signatures(statement: Draft) -> dict[str, Any]:
     return {
         "kind": statement.statement.kind,
         "statement_id": statement.statement_id,
-        "signed": statement.envelope is not None,
+        "signed": statement.signed,
         "signers": list(statement.signers),
     }

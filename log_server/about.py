@@ -43,6 +43,7 @@ class LogInfo:
     vkeys: tuple[str, ...]
     witnesses: tuple[tuple[str, str, str | None], ...] = ()
     raw: bool = False
+    private_results: bool = False
     intervals: dict[str, float] = field(default_factory=dict)
 
 
@@ -62,6 +63,7 @@ class About:
                 "vkeys": info.vkeys,
                 "witnesses": [{"name": name, "vkey": vkey, "url": url} for name, vkey, url in info.witnesses],
                 "raw": info.raw,
+                "private_results": info.private_results,
                 "intervals_s": info.intervals,
                 "limits": {"entry_bytes": 65_535, **shown},
                 # numbers of 64 bits are strings.

@@ -64,19 +64,27 @@ class Namespaces:
 
 
 class Admission:
-    """Judges entries. operator: whether they come from the log's own operator (the admin socket)."""
+    """Judges entries. private_results: whether results that hold evidence, nonces or identities are taken."""
 
-    def __init__(self, namespaces: Namespaces) -> None:
+    def __init__(self, namespaces: Namespaces, *, private_results: bool = False) -> None:
         self.namespaces = namespaces
+        self._private_results = private_results
 
     def judge(self, entry: bytes, *, operator: bool = False) -> tuple[Admitted, str | None]:
-        """The entry as the pool takes it, and the namespace whose quota it uses up. Raises Problem."""
+        """The entry as the pool takes it, and the namespace whose quota it uses up. Raises Problem.
+
+        operator: whether it comes from the log's own operator (the admin socket).
+        """
         if len(entry) > MAX_ENTRY:
             raise too_large(MAX_ENTRY)
         try:
             parsed = admit.classify(entry)
             if parsed.kind is Kind.RELEASE:
                 admit.check_release(parsed, self._namespace(parsed))
+            elif parsed.kind is Kind.RESULT:
+                result = admit.check_result(parsed, self._namespace(parsed))
+                if not self._private_results:
+                    admit.check_private(result)
             elif parsed.kind is Kind.NAMESPACE:
                 self._check_namespace(parsed, operator)
             else:

@@ -67,9 +67,12 @@ class Disk(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class Admission(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """raw: ``POST /add`` takes any bytes, as entry 0 states; it cannot be changed later."""
+    """raw: ``POST /add`` takes any bytes. private_results: attestation results may hold raw evidence, nonces and chip
+    ids. Both as entry 0 states; they cannot be changed later.
+    """
 
     raw: bool = False
+    private_results: bool = False
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -178,9 +181,10 @@ def _check(file: _File, where: str) -> None:
         raise ConfigError(f"{where}: pool.max_bytes has no room for one entry", expected="at least 65535")
 
 
-def template(origin: str, *, raw: bool) -> bytes:
+def template(origin: str, admission: Admission) -> bytes:
     """A new log.toml: what was chosen, and every default as a comment."""
-    text = _TEMPLATE.replace("@ORIGIN@", json.dumps(origin)).replace("@RAW@", "true" if raw else "false")
+    text = _TEMPLATE.replace("@ORIGIN@", json.dumps(origin)).replace("@RAW@", json.dumps(admission.raw))
+    text = text.replace("@PRIVATE@", json.dumps(admission.private_results))
     parse(text.encode())
     return text.encode()
 
@@ -191,6 +195,7 @@ origin = @ORIGIN@
 
 [admission]
 raw = @RAW@    # stated in entry 0; not to be changed
+private_results = @PRIVATE@    # likewise
 
 [intervals]
 # batch_ms = 250

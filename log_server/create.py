@@ -34,12 +34,21 @@ class Created:
     policy_id: str
 
 
-def create(path: Path, origin: str, clock: Clock, *, raw: bool = False, random: Random = os.urandom) -> Created:
+def create(
+    path: Path,
+    origin: str,
+    clock: Clock,
+    *,
+    raw: bool = False,
+    private_results: bool = False,
+    random: Random = os.urandom,
+) -> Created:
     """Makes a log in ``path``, which must not exist or be empty: it appears whole or not at all.
 
     Entry 0, the log's policy, is committed and not yet signed for: the first ``serve`` does that. What is published is
     the checkpoint of size 0, without cosignatures, the one exception to fail-closed (protocol section 8).
-    raw: the log takes any bytes on ``POST /add``. Raises ConfigError.
+    raw: the log takes any bytes on ``POST /add``. private_results: it takes results that hold evidence, nonces or chip
+    ids. Raises ConfigError.
     """
     try:
         names.origin(origin)
@@ -58,7 +67,9 @@ def create(path: Path, origin: str, clock: Clock, *, raw: bool = False, random: 
     building = path.parent / f".{path.name}.init-{os.getpid()}"
     building.mkdir(0o755)
     try:
-        created = _fill(LogDirectory(building), origin, clock, raw=raw, random=random)
+        created = _fill(
+            LogDirectory(building), origin, clock, config.Admission(raw=raw, private_results=private_results), random
+        )
         durable.fsync_directory(building)
         building.rename(path)
     except BaseException:
@@ -68,13 +79,13 @@ def create(path: Path, origin: str, clock: Clock, *, raw: bool = False, random: 
     return created
 
 
-def _fill(directory: LogDirectory, origin: str, clock: Clock, *, raw: bool, random: Random) -> Created:
+def _fill(directory: LogDirectory, origin: str, clock: Clock, admission: config.Admission, random: Random) -> Created:
     directory.public.mkdir()
     directory.scratch.mkdir()
     for name, algorithm in ALGORITHMS.items():
         private = keys.private_key_from_seed(algorithm, random(32))
         durable.write_new(directory.path / name, key_mark(origin) + b"\n" + private.to_pem(), 0o600)
-    durable.write_new(directory.path / config.NAME, config.template(origin, raw=raw), 0o644)
+    durable.write_new(directory.path / config.NAME, config.template(origin, admission), 0o644)
     signer = directory.signer(origin)
     vkeys = "".join(f"{key}\n" for key in signer.vkeys).encode()
     durable.write_new(directory.vkeys, vkeys, 0o644)
@@ -88,7 +99,7 @@ def _fill(directory: LogDirectory, origin: str, clock: Clock, *, raw: bool, rand
         state.publish(head.epoch, empty, 0)
         store.replace_checkpoint(empty)
         operator = directory.key(OPERATOR, origin, ALGORITHMS[OPERATOR])
-        envelope = _first_entry(origin, operator, raw=raw)
+        envelope = _first_entry(origin, operator, admission)
         memory = recovery.load(state, store, signer, clock)
         statement = bytes.fromhex(envelope.statement_id)
         entry = Admitted(envelope.file, rfc6962.leaf_hash(envelope.file), statement)
@@ -100,14 +111,14 @@ def _fill(directory: LogDirectory, origin: str, clock: Clock, *, raw: bool, rand
     return Created(signer.vkeys, operator.public.fingerprint, envelope.statement_id)
 
 
-def _first_entry(origin: str, operator: keys.PrivateKey, *, raw: bool) -> dsse.Envelope:
+def _first_entry(origin: str, operator: keys.PrivateKey, admission: config.Admission) -> dsse.Envelope:
     predicate = log_policy.LogPolicyPredicate(
         log=origin,
         version=0,
         prev=None,
         operators=(operator.public.to_pem().decode(),),
         threshold=1,
-        admission=log_policy.Admission(raw=raw),
+        admission=log_policy.Admission(admission.raw, admission.private_results),
     )
     envelope = dsse.sign(dsse.PAYLOAD_TYPE, log_policy.payload(predicate), [operator])
     log_policy.verify_first(envelope)

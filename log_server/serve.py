@@ -209,16 +209,18 @@ async def _until_open(writer: Writer, stopping: asyncio.Event) -> None:
 
 
 def check_raw(writer: Writer, config: Config) -> None:
-    """Raw mode is what entry 0 says. Raises ConfigError."""
+    """What is admitted is what entry 0 says. Raises ConfigError."""
     memory = writer.sequencer.memory
     first = admit.classify(memory.tree.bundle(0, memory.applied.size)[0]).predicate
-    stated = isinstance(first, LogPolicyPredicate) and first.admission.raw
-    if stated != config.admission.raw:
-        raise ConfigError(
-            "admission.raw is not what the log's entry 0 states",
-            expected=str(stated).lower(),
-            actual=str(config.admission.raw).lower(),
-        )
+    for name in ("raw", "private_results"):
+        stated = isinstance(first, LogPolicyPredicate) and bool(getattr(first.admission, name))
+        configured = bool(getattr(config.admission, name))
+        if stated != configured:
+            raise ConfigError(
+                f"admission.{name} is not what the log's entry 0 states",
+                expected=str(stated).lower(),
+                actual=str(configured).lower(),
+            )
 
 
 def log_info(path: Path, policy: Policy, config: Config) -> LogInfo:
@@ -233,6 +235,7 @@ def log_info(path: Path, policy: Policy, config: Config) -> LogInfo:
         tuple(vkeys),
         tuple((item.name, str(item.key), item.url) for item in policy.witnesses.values()),
         config.admission.raw,
+        config.admission.private_results,
         {
             "batch": intervals.batch_ms / 1000,
             "checkpoint": intervals.checkpoint_ms / 1000,

@@ -32,10 +32,11 @@ from teelog.log_server.problems import NO_STORE, Kind, Problem
 from teelog.log_server.quota import Quota
 from teelog.log_server.read import TEXT
 from teelog.log_server.seams import Admitted, Frozen, Full, Logged, Outcome, Pool, Rejected
+from teelog.statement import ear
 from teelog.tlog.proof import TlogProof
 from teelog.tlog.tiles import MAX_ENTRY
 
-ONE_FILE = frozenset({"application/json", "application/vnd.dsse.envelope.v1+json"})
+ONE_FILE = frozenset({"application/json", "application/vnd.dsse.envelope.v1+json", *ear.MEDIA_TYPES})
 MANY_FILES = frozenset({"application/octet-stream"})
 BATCH_SCHEMA = "teelog-batch/v1"
 MAY_CHANGE = (Kind.UNKNOWN_NAMESPACE, Kind.WRONG_KEY)

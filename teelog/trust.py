@@ -12,6 +12,7 @@
     deny = ["<statement id of a release>"]
     [platform.sev-snp]
     min_tcb = { bl = 4, tee = 0, snp = 23, ucode = 213 }
+    # roots = { Milan = "<SHA-256 of a root certificate>" }     in place of the vendor's, which are built in
     [checks]
     binding = "off"                # every check that is not named here is required
 
@@ -29,8 +30,10 @@ from typing import Any
 
 import msgspec
 
+from teelog import strict
 from teelog.errors import ConfigError, MalformedError
 from teelog.evidence import platform
+from teelog.evidence.platform import Roots
 from teelog.statement import names
 from teelog.statement.strict_json import Count, pointer_of
 from teelog.tlog.policy import Policy, parse_policy
@@ -42,6 +45,8 @@ MAX_DENIED = 1_024  # statement ids of one stream
 MAX_AGE = 366 * 86_400  # seconds
 INDEX_SUFFIX = "/index/v1"
 OFF = "off"
+ROOTS = "roots"
+MAX_ROOTS = 32  # of one platform
 
 _AGE = re.compile(r"([1-9][0-9]{0,8})(s|m|h|d)")
 _UNIT = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -60,7 +65,8 @@ class Trust:
     """A trust file that was read.
 
     main: policy of exactly one log. index: of its index, or None. max_age: seconds. namespaces: name -> pin (statement
-    id), None while there is none. streams: by name. floors: platform -> its table. off: checks switched off by name.
+    id), None while there is none. streams: by name. floors: platform -> its table. roots: platform -> whom to believe
+    in place of the vendor's built-in roots. off: checks switched off by name.
     """
 
     main: Policy
@@ -69,6 +75,7 @@ class Trust:
     namespaces: Mapping[str, str | None]
     streams: Mapping[str, StreamRule]
     floors: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    roots: Mapping[str, Roots] = field(default_factory=dict)
     off: frozenset[Check] = frozenset()
 
     @property
@@ -121,6 +128,7 @@ def parse(data: bytes, read: Callable[[str], bytes]) -> Trust:
         namespaces,
         _streams(file.stream, namespaces),
         _floors(file.platform),
+        {name: _roots(name, table[ROOTS]) for name, table in file.platform.items() if ROOTS in table},
         _off(file.checks),
     )
 
@@ -202,14 +210,28 @@ def _streams(tables: tuple[_Stream, ...], namespaces: Mapping[str, str | None]) 
 
 
 def _floors(tables: dict[str, dict[str, Any]]) -> dict[str, Mapping[str, object]]:
-    for name, table in tables.items():
+    floors = {name: {key: table[key] for key in table if key != ROOTS} for name, table in tables.items()}
+    for name, table in floors.items():
         try:
             platform.check_floor(name, table)
         except ConfigError as error:
             raise ConfigError(
                 f"platform.{name[:40]}: {error.message}", expected=error.expected, actual=error.actual
             ) from error
-    return dict(tables)
+    return dict(floors)
+
+
+def _roots(name: str, table: object) -> Roots:
+    """label -> SHA-256 of a root certificate's DER, in hex: these and no others are believed."""
+    try:
+        pins = msgspec.convert(table, dict[str, str])
+        if not 1 <= len(pins) <= MAX_ROOTS:
+            raise MalformedError("wrong number of roots", expected=f"1 to {MAX_ROOTS}", actual=len(pins))
+        return Roots({label: strict.unhex(pin, "root", 32) for label, pin in pins.items()})
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"platform.{name[:40]}.roots: not a table of fingerprints", actual=str(error)) from error
+    except MalformedError as error:
+        raise _located(error, f"platform.{name[:40]}.roots") from error
 
 
 def _off(checks: dict[str, str]) -> frozenset[Check]:

@@ -95,7 +95,8 @@ class Judged:
     """What a verdict was about, as far as it was authenticated; None and () for what was not.
 
     stream: the one that the caller expects. time: POSIX seconds at which it was judged. platform: of the evidence.
-    release: statement id. version, svn: of the release. namespaces: statement ids, from the pin on.
+    release: statement id. version, svn: of the release. recognised: the evidence has the registers of one of its
+    variants. namespaces: statement ids, from the pin on.
     origin, size, root: of the newest checkpoint that the statements were found under (root: 32 bytes).
     """
 
@@ -105,6 +106,7 @@ class Judged:
     release: str | None = None
     version: str | None = None
     svn: int | None = None
+    recognised: bool = False
     namespaces: tuple[str, ...] = ()
     origin: str | None = None
     size: int | None = None

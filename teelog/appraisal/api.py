@@ -10,7 +10,7 @@ from teelog.appraisal.inputs import Expect, LoggedFile, Seen
 from teelog.appraisal.log import Checkpoints, Proven
 from teelog.appraisal.match import Matched
 from teelog.errors import MalformedError
-from teelog.evidence.platform import Evidence, Roots
+from teelog.evidence.platform import Evidence
 from teelog.trust import StreamRule, Trust
 from teelog.verdict import (
     Check,
@@ -39,7 +39,6 @@ def verify(
     now: int,
     seen: Seen | None = None,
     without: Collection[Check] = (),
-    roots: Roots | None = None,
 ) -> Verdict:
     """As ``appraise``, for the present time; returns only if nothing failed and nothing is left open.
 
@@ -56,7 +55,6 @@ def verify(
         now=now,
         seen=seen,
         without=without,
-        roots=roots,
     )
     if verdict.overall not in (Overall.VERIFIED, Overall.VERIFIED_WITH_WAIVERS):
         raise NotVerified(verdict)
@@ -74,7 +72,6 @@ def appraise(
     now: int,
     seen: Seen | None = None,
     without: Collection[Check] = (),
-    roots: Roots | None = None,
     historical: bool = False,
 ) -> Verdict:
     """Judges evidence against what a log holds and what the trust file allows: one finding for every check.
@@ -83,7 +80,7 @@ def appraise(
     release, namespaces: statements with their proofs; the namespace's versions in order, the pinned one among them.
     now: POSIX seconds. historical: ``now`` is not the present; the verdict is then ``verified-as-of`` at best.
     seen: the ``seen`` of the verdict before this one; the new one is in the returned verdict, for the caller to keep.
-    without: checks switched off, beside those that the trust file names. roots: in place of the vendors' shipped ones.
+    without: checks switched off, beside those that the trust file names.
 
     An input that is missing makes the checks that need it ``not established``; one that is malformed or wrong makes one
     check ``failed`` with its cause, and what rests on that check is ``not established``.
@@ -95,7 +92,7 @@ def appraise(
         raise ValueError(f"now is not a time in POSIX seconds: {now}")
     steps = _Steps(frozenset(map(Check, without)) | trust.off, trust, expect, now, seen or Seen())
     steps.look_at_log(release, namespaces)
-    steps.look_at_tee(evidence, endorsements, roots)
+    steps.look_at_tee(evidence, endorsements)
     steps.compare()
     return steps.verdict(now if historical else None)
 
@@ -116,6 +113,7 @@ class _Steps:
         self.read: Read | MalformedError | None = None
         self.chain: Chain | Finding
         self.evidence: Evidence | Finding
+        self.matched: list[Matched] = []  # one where the comparison was made
 
     def ask(self, check: Check, question: Callable[[], Finding]) -> None:
         self.findings[check] = off(check) if check in self.off else question()
@@ -162,9 +160,9 @@ class _Steps:
 
     # -- step 1: the evidence alone -----------------------------------------------------------------------------------
 
-    def look_at_tee(self, evidence: bytes | None, endorsements: Sequence[bytes], roots: Roots | None) -> None:
+    def look_at_tee(self, evidence: bytes | None, endorsements: Sequence[bytes]) -> None:
         self.evidence = tee.parse(evidence)
-        self.ask(Check.HARDWARE, lambda: tee.hardware(self.evidence, endorsements, self.now, roots))
+        self.ask(Check.HARDWARE, lambda: tee.hardware(self.evidence, endorsements, self.now, self.trust.roots))
         self.ask(Check.FRESHNESS, lambda: self._of_tee(Check.FRESHNESS, lambda it: it.freshness(self.expected)))
         self.ask(Check.BINDING, lambda: self._of_tee(Check.BINDING, lambda it: it.binding(self.expected)))
 
@@ -174,12 +172,15 @@ class _Steps:
             return not_established(check, "there is no evidence that could be read: see hardware")
         if not self.usable(Check.HARDWARE):
             return not_established(check, "the evidence is not authentic: see hardware")
-        return question(self.evidence)
+        try:
+            return question(self.evidence)
+        except MalformedError as error:  # what the caller expects cannot be of this platform
+            return failed(check, error)
 
     # -- step 8: the evidence against the release ---------------------------------------------------------------------
 
     def compare(self) -> None:
-        matched: list[Matched] = []
+        matched = self.matched
 
         def measurement(evidence: Evidence) -> Finding:
             if not self.usable(Check.SIGNER):
@@ -216,6 +217,7 @@ class _Steps:
         if isinstance(self.read, Read) and self.usable(Check.SIGNER):
             predicate = self.read.claim.predicate
             judged |= {"release": self.read.envelope.statement_id, "version": predicate.version, "svn": predicate.svn}
+            judged["recognised"] = bool(self.matched and self.matched[0].variants)
         if isinstance(self.chain, Chain):
             judged["namespaces"] = tuple(each.statement_id for each in self.chain.versions)
         if self.checkpoints.heads:

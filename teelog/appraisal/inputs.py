@@ -59,11 +59,13 @@ class Seen:
 
     def with_checkpoint(self, witnessed: WitnessedCheckpoint) -> Seen:
         head = witnessed.checkpoint
-        known = self.checkpoints.get(head.origin)
-        if known is not None and known.size >= head.size:
+        return self.with_larger(head.origin, head.size, head.root, witnessed.note.encode())
+
+    def with_larger(self, origin: str, size: int, root: bytes, note: bytes) -> Seen:
+        known = self.checkpoints.get(origin)
+        if known is not None and known.size >= size:
             return self
-        seen = SeenCheckpoint(head.size, head.root, witnessed.note.encode())
-        return Seen({**self.checkpoints, head.origin: seen}, self.namespaces)
+        return Seen({**self.checkpoints, origin: SeenCheckpoint(size, root, note)}, self.namespaces)
 
     def with_namespace(self, name: str, version: int, statement_id: str) -> Seen:
         known = self.namespaces.get(name)

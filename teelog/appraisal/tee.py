@@ -21,12 +21,15 @@ def parse(evidence: bytes | None) -> Evidence | Finding:
         return failed(Check.HARDWARE, error)
 
 
-def hardware(evidence: Evidence | Finding, endorsements: Sequence[bytes], now: int, roots: Roots | None) -> Finding:
+def hardware(
+    evidence: Evidence | Finding, endorsements: Sequence[bytes], now: int, roots: Mapping[str, Roots]
+) -> Finding:
+    """roots: by platform, in place of the vendor's."""
     if isinstance(evidence, Finding):
         return evidence
     if not endorsements:
         return not_established(Check.HARDWARE, "no endorsement was given: no certificate says whose signature it is")
-    return evidence.hardware(endorsements, now, roots)
+    return evidence.hardware(endorsements, now, roots.get(evidence.platform))
 
 
 def configuration(evidence: Evidence, floor: Mapping[str, object], variants: Sequence[Variant] | None) -> Finding:

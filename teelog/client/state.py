@@ -89,6 +89,15 @@ class ClientState:
                 return trouble
         return None
 
+    def observe_offline(self, seen: WitnessedCheckpoint) -> str | None:
+        """As ``observe`` for a caller who can prove nothing, and needs no event loop for it."""
+        try:
+            self.observe(seen, None).send(None)
+        except StopIteration as done:
+            trouble: str | None = done.value
+            return trouble
+        raise AssertionError("nothing is waited for without a prover")
+
     async def _observe(self, key: VerifierKey, seen: Remembered, prove: Prove | None) -> str | None:
         while True:
             known = self.latest(key)

@@ -10,12 +10,14 @@ import enum
 from dataclasses import dataclass
 
 from teelog.errors import MalformedError, VerificationError
-from teelog.statement import dsse, intoto, log_policy, release
+from teelog.statement import dsse, ear, intoto, jws, log_policy, names, release
 from teelog.statement import namespace as namespaces
 from teelog.statement.dsse import Envelope
+from teelog.statement.ear import Result
+from teelog.statement.jws import Jws
 from teelog.statement.log_policy import LogPolicy, LogPolicyPredicate
 from teelog.statement.names import Stream
-from teelog.statement.namespace import Namespace, NamespacePredicate
+from teelog.statement.namespace import Namespace, NamespacePredicate, Role
 from teelog.statement.release import Release, ReleaseClaim, ReleasePredicate
 
 
@@ -23,31 +25,32 @@ class Kind(enum.StrEnum):
     LOG_POLICY = "log-policy"
     NAMESPACE = "namespace"
     RELEASE = "release"
+    RESULT = "result"
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
     """A well-formed statement of which nothing is verified.
 
-    claim: LogPolicyPredicate, NamespacePredicate or ReleaseClaim, as ``kind`` says.
+    claim: LogPolicyPredicate, NamespacePredicate, ReleaseClaim or Result, as ``kind`` says.
     namespace: whose keys must sign it; None for a log policy. stream: of a release.
     """
 
     kind: Kind
-    claim: LogPolicyPredicate | NamespacePredicate | ReleaseClaim
+    claim: LogPolicyPredicate | NamespacePredicate | ReleaseClaim | Result
     namespace: str | None
     stream: Stream | None
 
     @property
-    def predicate(self) -> LogPolicyPredicate | NamespacePredicate | ReleasePredicate:
+    def predicate(self) -> LogPolicyPredicate | NamespacePredicate | ReleasePredicate | Result:
         return self.claim.predicate if isinstance(self.claim, ReleaseClaim) else self.claim
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedEntry:
-    """A well-formed entry of which nothing is verified: an envelope with its statement."""
+    """A well-formed entry of which nothing is verified: an envelope (of a result: a JWS) with its statement."""
 
-    envelope: Envelope
+    envelope: Envelope | Jws
     statement: Statement
 
     @property
@@ -59,7 +62,7 @@ class ParsedEntry:
         return self.envelope.statement_id
 
     @property
-    def predicate(self) -> LogPolicyPredicate | NamespacePredicate | ReleasePredicate:
+    def predicate(self) -> LogPolicyPredicate | NamespacePredicate | ReleasePredicate | Result:
         return self.statement.predicate
 
     @property
@@ -74,9 +77,12 @@ class ParsedEntry:
 def classify(entry: bytes) -> ParsedEntry:
     """The kind and the strict reading of an entry's exact bytes.
 
-    Raises MalformedError; ``where`` is a JSON pointer into the envelope (/payload.., /signatures..) or into the
-    statement (/_type, /subject.., /predicate..).
+    Raises MalformedError; ``where`` is a JSON pointer into the envelope (/payload.., /signatures..), into the statement
+    (/_type, /subject.., /predicate..), or of a result into its header or claims.
     """
+    if jws.looks_like(entry):
+        token = jws.parse(entry)
+        return ParsedEntry(token, read_result(token.claimed()))
     envelope = dsse.parse(entry)
     statement = read_statement(envelope.claimed())
     if isinstance(statement.claim, ReleaseClaim):
@@ -104,9 +110,41 @@ def read_statement(payload: bytes) -> Statement:
     )
 
 
+def read_result(claims: bytes) -> Statement:
+    """An attestation result from the claims of its JWT. Raises MalformedError."""
+    found = ear.read(claims)
+    # Whose keys count is the signer's namespace, which the issuer has to be.
+    issuer = names.namespace(found.issuer or "", "/iss")
+    return Statement(Kind.RESULT, found, issuer, None)
+
+
+def check_result(parsed: ParsedEntry, namespace: Namespace, index: int | None = None) -> Result:
+    """The result, signed by a key that holds the role ``result`` in its issuer's namespace.
+
+    Raises SignatureError, UntrustedKey, ValueError for another kind.
+    """
+    if not isinstance(parsed.statement.claim, Result) or not isinstance(parsed.envelope, Jws):
+        raise ValueError(f"not a result but a {parsed.kind}")
+    if parsed.namespace != namespace.name:
+        raise ValueError(f"keys of {namespace.name} for a result of {parsed.namespace}")
+    verified = parsed.envelope.verify(namespace.keys_for(Role.RESULT, index))
+    namespace.require(Role.RESULT, (verified.signer,), index)
+    return parsed.statement.claim
+
+
+def check_private(result: Result) -> None:
+    """Raises MalformedError for a result that holds evidence, a nonce or a machine's identity in clear."""
+    if result.private:
+        raise MalformedError(
+            "the result holds raw evidence, a nonce or a machine's identity, which this log does not take",
+            where=result.private[0],
+            expected="a result without it: what is logged stays",
+        )
+
+
 def check_release(parsed: ParsedEntry, namespace: Namespace, index: int | None = None) -> Release:
     """The release, signed as ``namespace`` asks. Raises as ``release.verify``, ValueError for another kind."""
-    if not isinstance(parsed.statement.claim, ReleaseClaim):
+    if not isinstance(parsed.statement.claim, ReleaseClaim) or not isinstance(parsed.envelope, Envelope):
         raise ValueError(f"not a release but a {parsed.kind}")
     return release.verify(parsed.envelope, namespace, index, parsed.statement.claim)
 
@@ -116,25 +154,24 @@ def check_namespace_v0(parsed: ParsedEntry, log: str, index: int | None = None) 
 
     Raises as ``namespace.verify_first``, ValueError for another kind.
     """
-    _check_log(parsed, Kind.NAMESPACE, log)
-    return namespaces.verify_first(parsed.envelope, index)
+    return namespaces.verify_first(_envelope(parsed, Kind.NAMESPACE, log), index)
 
 
 def check_namespace_next(parsed: ParsedEntry, previous: Namespace, index: int | None = None) -> Namespace:
     """A later version. Raises as ``namespace.verify_next``, ValueError for another kind."""
-    _check_log(parsed, Kind.NAMESPACE, previous.log)
-    return namespaces.verify_next(parsed.envelope, previous, index)
+    return namespaces.verify_next(_envelope(parsed, Kind.NAMESPACE, previous.log), previous, index)
 
 
 def check_log_policy_v0(parsed: ParsedEntry, log: str) -> LogPolicy:
     """Entry 0 of the log of origin ``log``. Raises as ``log_policy.verify_first``, ValueError for another kind."""
-    _check_log(parsed, Kind.LOG_POLICY, log)
-    return log_policy.verify_first(parsed.envelope)
+    return log_policy.verify_first(_envelope(parsed, Kind.LOG_POLICY, log))
 
 
-def _check_log(parsed: ParsedEntry, kind: Kind, log: str) -> None:
-    if parsed.kind is not kind or isinstance(parsed.statement.claim, ReleaseClaim):
+def _envelope(parsed: ParsedEntry, kind: Kind, log: str) -> Envelope:
+    claim = parsed.statement.claim
+    if parsed.kind is not kind or isinstance(claim, ReleaseClaim | Result) or isinstance(parsed.envelope, Jws):
         raise ValueError(f"not a {kind} but a {parsed.kind}")
     # A-27: a statement for one log is not replayed to another.
-    if parsed.statement.claim.log != log:
-        raise VerificationError("statement is for another log", expected=log, actual=parsed.statement.claim.log)
+    if claim.log != log:
+        raise VerificationError("statement is for another log", expected=log, actual=claim.log)
+    return parsed.envelope

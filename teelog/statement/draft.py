@@ -10,38 +10,52 @@ from dataclasses import dataclass, field
 
 from teelog.errors import ConfigError, MalformedError
 from teelog.keys import PublicKey
-from teelog.statement import dsse, strict_json
-from teelog.statement.admit import Kind, Statement, read_statement
+from teelog.statement import dsse, jws, strict_json
+from teelog.statement.admit import Kind, Statement, read_result, read_statement
 from teelog.statement.dsse import Envelope, Signer
+from teelog.statement.jws import Jws
 from teelog.statement.key_set import is_ecdsa
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """statement: what the file states; nothing is verified. envelope: None while nobody has signed."""
+    """statement: what the file states; nothing is verified. envelope: None while nobody has signed.
+
+    token: in place of an envelope, of an attestation result, which is signed when it is made.
+    """
 
     payload: bytes = field(repr=False)
     statement: Statement
     envelope: Envelope | None
+    token: Jws | None = None
 
     @property
     def statement_id(self) -> str:
-        return dsse.statement_id(self.payload)
+        return dsse.statement_id(self.payload) if self.token is None else self.token.statement_id
 
     @property
     def signers(self) -> tuple[str, ...]:
         """Keyids that the file names; hints."""
-        return () if self.envelope is None else self.envelope.keyids
+        signed = self.envelope or self.token
+        return () if signed is None else signed.keyids
+
+    @property
+    def signed(self) -> bool:
+        return self.envelope is not None or self.token is not None
 
     @property
     def file(self) -> bytes:
-        return self.payload if self.envelope is None else self.envelope.file
+        signed = self.envelope or self.token
+        return self.payload if signed is None else signed.file
 
 
 def read(file: bytes) -> Draft:
-    """A bare statement or an envelope in its one accepted encoding. Raises MalformedError."""
+    """A bare statement, an envelope or a result's JWS, each in its one accepted encoding. Raises MalformedError."""
     if len(file) > dsse.MAX_FILE:
         raise MalformedError("file is too large for a log", expected=f"at most {dsse.MAX_FILE} bytes", actual=len(file))
+    if jws.looks_like(file):
+        token = jws.parse(file)
+        return Draft(token.claimed(), read_result(token.claimed()), None, token)
     tree = strict_json.load(file)
     if not isinstance(tree, dict) or not ("_type" in tree or "payload" in tree):
         raise MalformedError("neither a statement nor an envelope", expected="an in-toto statement, or DSSE around one")
@@ -56,6 +70,8 @@ def sign(draft: Draft, signers: Sequence[Signer]) -> Draft:
 
     Raises ConfigError (a key that may not sign this kind), SignatureError, MalformedError (more than 16 signatures).
     """
+    if draft.token is not None:
+        raise ConfigError("an attestation result has one signature, made with it", hint="teelog verify --result-key")
     for signer in signers:
         check_may_sign(draft.statement.kind, signer.public)
     envelope = draft.envelope

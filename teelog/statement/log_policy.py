@@ -25,10 +25,14 @@ from teelog.statement.strict_json import Count
 PREDICATE_TYPE = "urn:teelog:log-policy:v1"
 
 
-class Admission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """raw: the log also takes bytes of any kind, unsigned: a log for load tests, not one to trust for statements."""
+class Admission(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """raw: the log also takes bytes of any kind, unsigned: a log for load tests, not one to trust for statements.
+
+    private_results: it takes attestation results that hold raw evidence, nonces or a machine's identity.
+    """
 
     raw: bool
+    private_results: bool = False
 
 
 class Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

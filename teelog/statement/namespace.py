@@ -149,9 +149,12 @@ def held_keys(predicate: NamespacePredicate) -> dict[str, HeldKey]:
             raise MalformedError(
                 "roles are not one or more distinct ones", where=f"{where}/roles", expected=", ".join(Role)
             )
-        if key_set.is_ecdsa(public) and entry.roles != (Role.RELEASE,):
+        if key_set.is_ecdsa(public) and not set(entry.roles) <= {Role.RELEASE, Role.RESULT}:
             raise MalformedError(
-                "key may sign releases only", where=f"{where}/roles", expected="release alone", actual=public.algorithm
+                "key may sign releases and results only",
+                where=f"{where}/roles",
+                expected="release, result",
+                actual=public.algorithm,
             )
         if public.fingerprint in held:
             raise MalformedError("key is listed twice", where=f"{where}/key", actual=public.fingerprint)

@@ -84,7 +84,7 @@ def test_the_wheel_holds_one_import_package_and_all_of_it(wheel: Path):
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.partition("/")[0] for name in names}
     assert {name for name in top if not name.endswith(".dist-info")} == {"teelog"}
-    assert not [name for name in names if "test" in name]
+    assert not [name for name in names if "tests" in name]
     shipped = {name.removesuffix(".py").replace("/", ".") for name in names if name.endswith(".py")}
     assert {name.removesuffix(".__init__") for name in shipped} == {source.module for source in sources()}
     assert "teelog/py.typed" in names

@@ -1,0 +1,290 @@
+"""`teelog verify`: evidence against the log and the trust file. Opens no socket; loads no HTTP client, no database."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from teelog import strict
+from teelog.appraisal.api import appraise
+from teelog.appraisal.inputs import Expect, LoggedFile, Seen
+from teelog.cli import files, findings, output
+from teelog.cli import trust as trusts
+from teelog.errors import MalformedError, MisbehaviourError, TeelogError
+from teelog.evidence import report_data as commitments
+from teelog.statement import dsse, names, release
+from teelog.tlog.proof import MAX_LENGTH as MAX_PROOF
+from teelog.trust import Trust
+from teelog.verdict import Check, Outcome, Overall, Verdict
+
+if TYPE_CHECKING:
+    from teelog.client.state import ClientState
+
+MAX_BOUND = 1 << 28  # bytes of a file that the evidence binds
+MAX_EVIDENCE = 1 << 20  # bytes
+
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_HINTS = {
+    Check.HARDWARE: "teelog evidence show FILE; --endorsement gives the certificate that goes with it",
+    Check.FRESHNESS: "--nonce HEX or --report-data HEX: what was asked of the TEE",
+    Check.BINDING: "--binds FILE: the TLS key or output that the evidence should commit to",
+    Check.SIGNER: "--statement, --namespace; teelog trust pin TRUST NAMESPACE-FILE",
+    Check.LOGGED: "--proof, --namespace-proof: teelog proof get FILE --policy POLICY --out PROOF",
+    Check.WITNESSED: "teelog proof get FILE --policy POLICY --out PROOF fetches a checkpoint with its quorum",
+    Check.FRESH: "teelog proof get FILE --policy POLICY --out PROOF fetches a newer checkpoint",
+}
+
+
+def _hex(_context: click.Context, _option: click.Parameter, value: str | None) -> bytes | None:
+    if value is None:
+        return None
+    try:
+        found = strict.unhex(value.lower())
+    except MalformedError as error:
+        raise click.BadParameter("expected hex digits") from error
+    if not 1 <= len(found) <= commitments.SIZE:
+        raise click.BadParameter(f"expected 1 to {commitments.SIZE} bytes in hex")
+    return found
+
+
+def _time(_context: click.Context, _option: click.Parameter, value: str | None) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        return release.time(f"{value}T00:00:00Z" if _DAY.fullmatch(value) else value)
+    except MalformedError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _stream(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    try:
+        return str(names.stream(value))
+    except MalformedError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@click.command()
+@click.option("--evidence", "evidence_file", metavar="FILE", help="What the TEE gave, raw.")
+@click.option("--endorsement", "endorsements", metavar="FILE", multiple=True, help="Its certificates; repeatable.")
+@click.option("--statement", "release_file", metavar="FILE", help="The release, as it was logged.")
+@click.option("--proof", "proof_file", metavar="PROOF", help="The release's .tlog-proof.")
+@click.option("--namespace", "namespaces", metavar="FILE", multiple=True, help="The namespace; its versions in order.")
+@click.option("--namespace-proof", "namespace_proofs", metavar="PROOF", multiple=True, help="One each, in order.")
+@trusts.trust_option
+@click.option("--stream", metavar="S", required=True, callback=_stream, help="NAMESPACE/PRODUCT/CHANNEL you expect.")
+@click.option("--nonce", metavar="HEX", callback=_hex, help="The challenge that the evidence must answer.")
+@click.option("--report-data", metavar="HEX", callback=_hex, help="Instead: the platform's whole field.")
+@click.option("--binds", "binds_file", metavar="FILE", help="A public key or output that it must commit to.")
+@click.option("--without", "without", type=click.Choice(list(Check)), multiple=True, help="Waive a check; repeatable.")
+@click.option("--at", "at", metavar="TIME", callback=_time, help="Judge as of 2026-01-31, or with T12:00:00Z.")
+@click.option("--historical", is_flag=True, help="With --at: exit code 0 if it was verified at that time.")
+@click.option("--result-key", metavar="KEYREF", help="Sign the verdict as an attestation result with this key.")
+@click.option("--result-out", metavar="FILE", help="Where the attestation result goes.")
+@click.option("--verifier", metavar="NAME", help="Namespace of the result's key.  [default: the stream's]")
+@click.option(
+    "--state",
+    "state_folder",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where checkpoints seen are remembered.  [env var: TEELOG_STATE; default: ~/.local/state/teelog]",
+)
+@output.json_option
+def command(
+    evidence_file: str | None,
+    endorsements: tuple[str, ...],
+    release_file: str | None,
+    proof_file: str | None,
+    namespaces: tuple[str, ...],
+    namespace_proofs: tuple[str, ...],
+    trust_file: str,
+    stream: str,
+    nonce: bytes | None,
+    report_data: bytes | None,
+    binds_file: str | None,
+    without: tuple[str, ...],
+    at: datetime | None,
+    historical: bool,
+    result_key: str | None,
+    result_out: str | None,
+    verifier: str | None,
+    state_folder: Path | None,
+) -> None:
+    """Verify, with no network, that EVIDENCE comes from a genuine TEE that runs a release of the stream you expect.
+
+    Every check of the trust file is made; one that lacks its input is `not established` (exit code 3), one that is
+    waived with --without NAME is printed, and the verdict is then `verified-with-waivers`.
+
+    Example: teelog verify --evidence report.bin --endorsement vcek.der --statement release.json --proof
+    release.tlog-proof --namespace ns.json --namespace-proof ns.tlog-proof --trust trust.toml --stream
+    acme.example/inference/stable --report-data HEX --without allowed-now --without binding
+    """
+    if nonce is not None and report_data is not None:
+        raise click.UsageError("--nonce or --report-data, not both")
+    if historical and at is None:
+        raise click.UsageError("--historical goes with --at TIME")
+    if (result_key is None) != (result_out is None):
+        raise click.UsageError("--result-key and --result-out go together")
+    if len(namespace_proofs) > len(namespaces) or (proof_file and not release_file):
+        raise click.UsageError("a proof without its statement")
+    trust = trusts.load(trust_file)
+    state = _open_state(state_folder)
+    verdict = _appraise(
+        evidence=_read(evidence_file, MAX_EVIDENCE, "evidence"),
+        endorsements=[files.read(path, what="endorsement") for path in endorsements],
+        release=_logged(release_file, proof_file),
+        namespaces=[
+            found
+            for n, path in enumerate(namespaces)
+            if (found := _logged(path, namespace_proofs[n] if n < len(namespace_proofs) else None))
+        ],
+        trust=trust,
+        expect=Expect(stream, nonce, report_data, _bound(binds_file)),
+        now=int(time.time()) if at is None else int(at.timestamp()),
+        seen=_recall(state, trust),
+        without=frozenset(map(Check, without)),
+        historical=at is not None,
+        state=state,
+    )
+    _remember(state, trust, verdict, state_folder)
+    if result_key is not None and result_out is not None:
+        _write_result(verdict, result_key, result_out, verifier or stream.partition("/")[0])
+    _report(verdict, historical, result_out)
+    findings.check(verdict, historical, _hint(verdict))
+
+
+def _read(path: str | None, limit: int, what: str) -> bytes | None:
+    return None if path is None else files.read(path, limit, what)
+
+
+def _logged(path: str | None, proof: str | None) -> LoggedFile | None:
+    if path is None:
+        return None
+    return LoggedFile(files.read(path, dsse.MAX_FILE, "statement"), _read(proof, MAX_PROOF, "proof"))
+
+
+def _bound(path: str | None) -> bytes | None:
+    return None if path is None else commitments.bound_bytes(files.read(path, MAX_BOUND, "bound file"))
+
+
+def _hint(verdict: Verdict) -> str | None:
+    open_ = next((finding.check for finding in verdict.findings if finding.outcome is Outcome.NOT_ESTABLISHED), None)
+    return None if open_ is None else _HINTS.get(open_, f"waive it knowingly: --without {open_}")
+
+
+# -- what was seen ----------------------------------------------------------------------------------------------------
+
+
+def _open_state(folder: Path | None) -> ClientState | None:
+    """None, with a warning, where nobody chose a place and there is none."""
+    from teelog.client import state
+
+    try:
+        return state.ClientState(folder or state.default_folder(dict(os.environ)))
+    except TeelogError as error:
+        output.warn(f"nothing is remembered: {error.message}")
+        return None
+
+
+def _recall(state: ClientState | None, trust: Trust) -> Seen:
+    seen = Seen()
+    for log in trust.main.logs if state is not None else ():
+        assert state is not None
+        known = state.latest(log.key)
+        if known is not None:
+            seen = seen.with_larger(trust.origin, known.checkpoint.size, known.checkpoint.root, known.note)
+    return seen
+
+
+def _appraise(*, state: ClientState | None, **arguments: object) -> Verdict:
+    try:
+        return appraise(**arguments)  # type: ignore[arg-type]
+    except MisbehaviourError as error:
+        if state is None or error.evidence is None:
+            raise
+        from teelog.tlog import fork
+
+        trust = arguments["trust"]
+        assert isinstance(trust, Trust)
+        path = state.keep_fork(trust.origin, fork.parse_fork(error.evidence))
+        raise MisbehaviourError(
+            error.message,
+            expected=error.expected,
+            actual=error.actual,
+            hint=f"teelog fork verify {path}",
+            evidence=error.evidence,
+        ) from error
+
+
+def _remember(state: ClientState | None, trust: Trust, verdict: Verdict, folder: Path | None) -> None:
+    """The newest witnessed checkpoint; where no place was chosen, one that cannot be written is only told."""
+    found = verdict.seen.checkpoints.get(trust.origin) if verdict.seen else None
+    if state is None or found is None:
+        return
+    from teelog.tlog.policy import verify_checkpoint
+
+    try:
+        trouble = state.observe_offline(verify_checkpoint(found.note, trust.main))
+    except MisbehaviourError:
+        raise
+    except TeelogError as error:
+        if folder is not None or os.environ.get("TEELOG_STATE"):
+            raise
+        trouble = error.message
+    if trouble:
+        output.note(f"not remembered: {trouble}")
+
+
+# -- the result -------------------------------------------------------------------------------------------------------
+
+
+def _write_result(verdict: Verdict, keyref_: str, out: str, verifier: str) -> None:
+    from teelog.cli import result
+
+    result.write(verdict, keyref_, out, verifier)
+
+
+def _report(verdict: Verdict, historical: bool, result_out: str | None) -> None:
+    judged = verdict.judged
+    assert judged is not None
+    of = f"{judged.stream}{f' {judged.version}' if judged.version else ''}"
+    of += f" ({judged.platform})" if judged.platform else ""
+    waived = [finding.check for finding in verdict.findings if finding.outcome is Outcome.OFF]
+    said = findings.overall(verdict).upper()
+    good = verdict.overall in (Overall.VERIFIED, Overall.VERIFIED_WITH_WAIVERS)
+    good = good or (historical and verdict.overall is Overall.VERIFIED_AS_OF)
+    said += f": {', '.join(waived)} waived" if waived and good else ""
+    (output.ok if good else output.fail)(f"{of}  {said}")
+    lines = findings.lines(verdict.findings)
+    if judged.origin is not None and judged.root is not None:
+        lines.append(f"checkpoint: {judged.origin}, size {judged.size}, root {judged.root.hex()}")
+    lines += [f"attestation result: {result_out}"] if result_out else []
+    output.result(lines, {**as_json(verdict), "result": result_out})
+
+
+def as_json(verdict: Verdict) -> dict[str, object]:
+    """The verdict as ``teelog-verdict/v1`` (docs/formats/verdict.md)."""
+    judged = verdict.judged
+    assert judged is not None
+    return {
+        "schema": "teelog-verdict/v1",
+        "verdict": verdict.overall.value,
+        "as_of": verdict.as_of,
+        "waived": [finding.check.value for finding in verdict.findings if finding.outcome is Outcome.OFF],
+        "checks": findings.as_json(verdict.findings),
+        "time": judged.time,
+        "stream": judged.stream,
+        "platform": judged.platform,
+        "release": judged.release,
+        "version": judged.version,
+        "svn": judged.svn,
+        "namespaces": list(judged.namespaces),
+        "log": judged.origin,
+        "size": judged.size,
+        "root": judged.root,
+    }

@@ -1,0 +1,329 @@
+"""Attestation results: EAR claims in a JWT (draft-ietf-rats-ear-03; AR4SI values of draft-ietf-rats-ar4si).
+
+Two dialects are on the wire. Both are read: the draft's (``ear_status``, profile ``tag:ietf.org,2026:rats/ear#03``) and
+the deployed one of Veraison and Trustee (``ear.status``). The draft's is written.
+
+What this project adds is one claim, ``urn:teelog:appraisal:v1``: the statement ids and the checkpoint that the evidence
+was judged against, and what each check found. Raw evidence, nonces and chip ids are never written; ``read`` lists the
+claims that hold such things, as a log refuses them by default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from teelog.errors import MalformedError
+from teelog.statement import names, strict_json
+from teelog.statement.strict_json import Count, Value
+from teelog.verdict import Check, Outcome, Overall, Verdict
+
+PROFILE = "tag:ietf.org,2026:rats/ear#03"
+CLAIM = "urn:teelog:appraisal:v1"
+TYPE = "eat+jwt"
+MEDIA_TYPES = ("application/eat+jwt", "application/eat-jwt", "application/jwt")
+DEVELOPER = "urn:teelog"
+MAX_SUBMODS = 64
+
+TIERS: Mapping[str, int] = {"none": 0, "affirming": 2, "warning": 32, "contraindicated": 96}
+"""Trust tiers, each with its least value; ``none`` says nothing, so it is not better or worse than another."""
+
+CLAIMS = (
+    "instance-identity", "configuration", "executables", "file-system", "hardware", "runtime-opaque", "storage-opaque",
+    "sourced-data",
+)  # fmt: skip
+"""Of the trustworthiness vector, AR4SI section 2.3."""
+
+PRIVATE = frozenset(
+    {
+        "ear_raw_evidence", "ear.raw-evidence", "eat_nonce", "nonce", "ueid", "sueids", "hwid", "chip_id", "oemboot",
+        "ear_veraison_annotated_evidence", "ear.veraison.annotated-evidence", "annotated-evidence", "raw-evidence",
+    }
+)  # fmt: skip
+"""Claims that hold evidence, a nonce or a machine's identity, at whatever depth."""
+
+
+class JudgedCheckpoint(msgspec.Struct, frozen=True):
+    """root: lower-case hex."""
+
+    origin: str
+    size: Count
+    root: str
+
+
+class JudgedClaim(msgspec.Struct, frozen=True):
+    """The claim ``urn:teelog:appraisal:v1``. release, namespaces: statement ids. checks: name -> outcome."""
+
+    verdict: str
+    stream: str
+    release: str | None
+    namespaces: tuple[str, ...]
+    checkpoint: JudgedCheckpoint | None
+    checks: dict[str, str]
+    as_of: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submodule:
+    """One appraisal. status: a tier. vector: AR4SI claim -> value, -128 to 127. policies: ids of appraisal policies."""
+
+    name: str
+    status: str
+    vector: Mapping[str, int]
+    policies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """An attestation result as it claims to be. Times: POSIX seconds.
+
+    dialect: ``draft`` or ``deployed``. issuer: whose word it is, for a log a namespace. status: the overall tier, None
+    where the token has none. private: JSON pointers of claims that hold evidence, a nonce or a machine's identity.
+    """
+
+    dialect: str
+    profile: str
+    issuer: str | None
+    subject: str | None
+    issued_at: int
+    expires: int | None
+    developer: str | None
+    build: str | None
+    status: str | None
+    submodules: tuple[Submodule, ...]
+    judged: JudgedClaim | None
+    private: tuple[str, ...]
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
+def read(payload: bytes) -> Result:
+    """A result from the payload of its JWT. Claims without a meaning here are ignored (RFC 7519 section 4).
+
+    Raises MalformedError (``where``: a JSON pointer into the claims).
+    """
+    claims = strict_json.load(payload)
+    if not isinstance(claims, dict):
+        raise MalformedError("claims are not a JSON object", where="/")
+    profile = _text(claims, "eat_profile", "")
+    if profile is None:
+        raise MalformedError("no profile", where="/eat_profile", expected=PROFILE)
+    issued_at = _time(claims, "iat")
+    if issued_at is None:
+        raise MalformedError("no time of issue", where="/iat", expected="POSIX seconds")
+    dialect = "draft" if profile.startswith("tag:ietf.org") else "deployed"
+    verifier = _verifier(claims, "ear_verifier_id" if dialect == "draft" else "ear.verifier-id")
+    submodules = tuple(_submodules(claims, dialect))
+    return Result(
+        dialect,
+        profile,
+        _text(claims, "iss", ""),
+        _text(claims, "sub", ""),
+        issued_at,
+        _time(claims, "exp"),
+        *verifier,
+        _overall(claims, submodules),
+        submodules,
+        _judged(claims),
+        tuple(_private(claims, "")),
+    )
+
+
+def _text(claims: Mapping[str, Any], name: str, where: str) -> str | None:
+    value = claims.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not 0 < len(value) <= 512:
+        raise MalformedError("not text of 1 to 512 characters", where=f"{where}/{strict_json.pointer_step(name)}")
+    return value
+
+
+def _time(claims: Mapping[str, Any], name: str) -> int | None:
+    value = claims.get(name)
+    # A-43: whole seconds only; strict_json has no floats.
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+        raise MalformedError("not a time", where=f"/{name}", expected="POSIX seconds", actual=str(value)[:40])
+    return value
+
+
+def _verifier(claims: Mapping[str, Any], name: str) -> tuple[str | None, str | None]:
+    found = claims.get(name)
+    if not isinstance(found, dict):
+        raise MalformedError("does not say which verifier it is", where=f"/{name}", expected="developer and build")
+    return _text(found, "developer", f"/{name}"), _text(found, "build", f"/{name}")
+
+
+def _submodules(claims: Mapping[str, Any], dialect: str) -> Iterator[Submodule]:
+    found = claims.get("submods")
+    if not isinstance(found, dict) or not 1 <= len(found) <= MAX_SUBMODS:
+        raise MalformedError("no appraisals", where="/submods", expected=f"1 to {MAX_SUBMODS} of them")
+    dot = "_" if dialect == "draft" else "."
+    for name, appraisal in found.items():
+        where = f"/submods/{strict_json.pointer_step(name)}"
+        if not isinstance(appraisal, dict):
+            raise MalformedError("not an appraisal", where=where)
+        status = _status(appraisal.get(f"ear{dot}status"), f"{where}/ear{dot}status")
+        if status is None:
+            raise MalformedError("no status", where=f"{where}/ear{dot}status", expected=", ".join(TIERS))
+        vector = _vector(appraisal, "ear_trustworthiness_vector" if dot == "_" else "ear.trustworthiness-vector", where)
+        worst = max((TIERS[tier(value)] for value in vector.values()), default=0)
+        # EAR section 4: the status may not be better than the worst claim.
+        if status != "none" and TIERS[status] < worst:
+            raise MalformedError(
+                "status is better than the worst claim", where=f"{where}/ear{dot}status", actual=status
+            )
+        yield Submodule(name, status, vector, tuple(_policies(appraisal)))
+
+
+def _status(value: Value, where: str) -> str | None:
+    if value is None:
+        return None
+    named = {number: name for name, number in TIERS.items()}
+    found = named.get(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(found, str) or found not in TIERS:
+        raise MalformedError("not a trust tier", where=where, expected=", ".join(TIERS), actual=str(value)[:40])
+    return found
+
+
+def _overall(claims: Mapping[str, Any], submodules: tuple[Submodule, ...]) -> str | None:
+    status = _status(claims.get("ear_status"), "/ear_status")
+    worst = max(TIERS[each.status] for each in submodules)
+    if status not in (None, "none") and TIERS[str(status)] < worst:
+        raise MalformedError("status is better than the worst appraisal", where="/ear_status", actual=status)
+    return status
+
+
+def _vector(appraisal: Mapping[str, Any], name: str, where: str) -> dict[str, int]:
+    found = appraisal.get(name, {})
+    if not isinstance(found, dict):
+        raise MalformedError("not a trustworthiness vector", where=f"{where}/{name}")
+    for claim, value in found.items():
+        if not isinstance(value, int) or isinstance(value, bool) or not -128 <= value <= 127:
+            place = f"{where}/{name}/{strict_json.pointer_step(claim)}"
+            raise MalformedError("not a trustworthiness value", where=place, expected="-128 to 127")
+    return {claim: value for claim, value in found.items() if claim in CLAIMS}
+
+
+def _policies(appraisal: Mapping[str, Any]) -> Iterator[str]:
+    found = appraisal.get("ear_appraisal_policy_ids", appraisal.get("ear.appraisal-policy-id", []))
+    for policy in found if isinstance(found, list) else [found]:
+        if isinstance(policy, str):
+            yield policy[:512]
+
+
+def _judged(claims: Mapping[str, Any]) -> JudgedClaim | None:
+    if CLAIM not in claims:
+        return None
+    where = f"/{strict_json.pointer_step(CLAIM)}"
+    try:
+        found = msgspec.convert(claims[CLAIM], JudgedClaim)
+    except msgspec.ValidationError as error:
+        raise MalformedError(str(error)[:200], where=where) from error
+    names.stream(found.stream, f"{where}/stream")
+    for statement_id in (*found.namespaces, *((found.release,) if found.release else ())):
+        names.statement_id(statement_id, where)
+    return found
+
+
+def _private(value: Value, where: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            place = f"{where}/{strict_json.pointer_step(name)}"
+            if name in PRIVATE:
+                yield place
+            else:
+                yield from _private(item, place)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _private(item, f"{where}/{index}")
+
+
+def tier(value: int) -> str:
+    """The trust tier of a trustworthiness value (AR4SI section 2.3.2)."""
+    if -1 <= value <= 1:
+        return "none"
+    if -32 <= value <= 31:
+        return "affirming"
+    return "warning" if -96 <= value <= 95 else "contraindicated"
+
+
+# -- writing ----------------------------------------------------------------------------------------------------------
+
+_STATUS = {
+    Overall.VERIFIED: "affirming",
+    # Something was not looked at, or not now: the reader has to decide whether that will do.
+    Overall.VERIFIED_WITH_WAIVERS: "warning",
+    Overall.VERIFIED_AS_OF: "warning",
+    Overall.FAILED: "contraindicated",
+    Overall.NOT_ESTABLISHED: "none",
+}
+
+
+def payload(verdict: Verdict, *, issuer: str, issued_at: int, build: str) -> bytes:
+    """The claims for a verdict of ``teelog.appraise``.
+
+    issuer: namespace of the key that will sign. issued_at: POSIX seconds. build: name and version of the verifier.
+    Raises ValueError for a verdict that does not say what was judged, MalformedError for no namespace.
+    """
+    judged = verdict.judged
+    if judged is None:
+        raise ValueError("a result is about a verdict of teelog.appraise")
+    checkpoint = None
+    if judged.origin is not None and judged.size is not None and judged.root is not None:
+        checkpoint = JudgedCheckpoint(judged.origin, judged.size, judged.root.hex())
+    status = _STATUS[verdict.overall]
+    claims = {
+        "eat_profile": PROFILE,
+        "iss": names.namespace(issuer, "/iss"),
+        "sub": judged.stream,
+        "iat": issued_at,
+        "ear_verifier_id": {"developer": DEVELOPER, "build": build},
+        "ear_status": status,
+        "submods": {
+            judged.platform or "unknown": {"ear_status": status, "ear_trustworthiness_vector": vector(verdict)}
+        },
+        CLAIM: JudgedClaim(
+            verdict.overall.value,
+            judged.stream,
+            judged.release,
+            judged.namespaces,
+            checkpoint,
+            {finding.check.value: finding.outcome.value for finding in verdict.findings},
+            verdict.as_of,
+        ),
+    }
+    encoded = strict_json.encode(claims)
+    read(encoded)
+    return encoded
+
+
+def vector(verdict: Verdict) -> dict[str, int]:
+    """The AR4SI values of a verdict; a check that found nothing makes no claim.
+
+    hardware 2 genuine, 97 not recognised. configuration 2 approved, 96 unacceptable. executables 3 in the stream's
+    current set as measured at boot, 33 not recognised, 96 a release that the verifier refuses.
+    """
+    found: dict[str, int] = {}
+    outcomes = {finding.check: finding.outcome for finding in verdict.findings}
+    for claim, check, good, bad in (
+        ("hardware", Check.HARDWARE, 2, 97),
+        ("configuration", Check.CONFIGURATION, 2, 96),
+    ):
+        if outcomes[check] is Outcome.VERIFIED:
+            found[claim] = good
+        elif outcomes[check] is Outcome.FAILED:
+            found[claim] = bad
+    # Current is what an index says: a signed, logged release alone is not yet an approved one.
+    approved = (
+        Check.MEASUREMENT, Check.SIGNER, Check.LOGGED, Check.WITNESSED, Check.ALLOWED_NOW, Check.FRESH,
+    )  # fmt: skip
+    if all(outcomes[check] is Outcome.VERIFIED for check in approved):
+        found["executables"] = 3
+    elif outcomes[Check.MEASUREMENT] is Outcome.FAILED:
+        # Refused although it was recognised: denied, too old, out of its time.
+        found["executables"] = 96 if verdict.judged is not None and verdict.judged.recognised else 33
+    return dict(sorted(found.items(), key=lambda item: CLAIMS.index(item[0])))
