@@ -14,7 +14,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -185,8 +185,12 @@ def _is_authority(extensions: Mapping[str, bytes]) -> bool:
     return signs and asn1.only(basic, asn1.SEQUENCE, "basic constraints").startswith(b"\x01\x01\xff")
 
 
+@lru_cache(maxsize=256)
 def _common_name(name: bytes) -> str:
-    """The common name in the DER of a name; empty where there is none. Raises MalformedError for several."""
+    """The common name in the DER of a name; empty where there is none. Raises MalformedError for several.
+
+    The same names occur in every certificate of a vendor.
+    """
     found = []
     sequence = asn1.Reader(asn1.only(name, asn1.SEQUENCE, "name"), "name")
     while not sequence.at_end():

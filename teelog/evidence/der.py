@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from teelog.errors import MalformedError
 
@@ -39,10 +40,16 @@ class Reader:
 
     def content(self, tag: int) -> bytes:
         """The content of the next element, which must have ``tag``."""
+        data, place = self._data, self._place
+        if place + 1 < self._end and data[place] == tag and data[place + 1] < 0x80:  # the usual case, said first
+            stop = place + 2 + data[place + 1]
+            if stop <= self._end:
+                self._place = stop
+                return data[place + 2 : stop]
         if self.peek() != tag:
             found = "the end" if self.at_end() else f"tag {self._data[self._place]:#04x}"
             raise self.error("not the element expected", expected=f"tag {tag:#04x}", actual=found)
-        start, length = self._length(self._place + 1)
+        start, length = self._length(place + 1)
         if length > self._end - start:
             raise self.error("an element is longer than what holds it")
         self._place = start + length
@@ -102,8 +109,9 @@ def bits(content: bytes, what: str) -> bytes:
     return content[1:]
 
 
+@lru_cache(maxsize=256)
 def oid(content: bytes, what: str) -> str:
-    """Dotted decimal."""
+    """Dotted decimal. The same few occur in every certificate."""
     arcs: list[int] = []
     value, fresh = 0, True
     for byte in content:

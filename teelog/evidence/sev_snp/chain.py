@@ -11,6 +11,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -117,7 +118,7 @@ def _root(product: str, roots: Roots, given: Iterable[Certificate]) -> Certifica
     if pin is None:
         pinned = ", ".join(sorted(roots.pins)) or "none"
         raise UntrustedKey(f"no root is pinned for {product}", expected=pinned, actual=product)
-    root = next((each for each in (*given, *_known(roots, f"ARK-{product}")) if each.fingerprint == pin), None)
+    root = next((each for each in (*_known(roots, f"ARK-{product}"), *given) if each.fingerprint == pin), None)
     if root is None:
         raise NotEstablished(f"the pinned root certificate of {product} is not at hand", hint="give the whole chain")
     certificates.check_authority(root)
@@ -127,7 +128,13 @@ def _root(product: str, roots: Roots, given: Iterable[Certificate]) -> Certifica
 def _known(roots: Roots, name: str) -> list[Certificate]:
     """Of the roots' certificates, those whose subject could be ``name``; the others are not even parsed."""
     marker = name.encode()
-    return [certificates.load_cert(der) for der in roots.certificates if marker in der]
+    return [_load_known(der) for der in roots.certificates if marker in der]
+
+
+@lru_cache(maxsize=64)
+def _load_known(der: bytes) -> Certificate:
+    """Roots and intermediates are the same every time; reading them would cost as much as a signature check."""
+    return certificates.load_cert(der)
 
 
 def _intermediate(
