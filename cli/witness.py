@@ -199,5 +199,3 @@ def _fork(path: Path, data: bytes) -> dict[str, Any]:
     proof = forks_format.parse_fork(data)
     first, second = (parse_body(note.parse(each).claimed_text()) for each in (proof.first, proof.second))
     return {"log": first.origin, "first": first.size, "second": second.size, "file": path}
-
-
