@@ -27,8 +27,8 @@ from teelog import strict
 from teelog.errors import MalformedError, SignatureError, VerificationError
 from teelog.evidence import der as asn1
 
-MAX_CERTIFICATE = 8192
-"""Bytes of one certificate's DER; the largest real one here has 1,683."""
+MAX_CERTIFICATE = 16384
+"""Bytes of one certificate's DER; AMD's have up to 1,683, vendors of TPMs sign with larger keys."""
 MAX_CERTIFICATES = 8
 """Certificates in all endorsements of one piece of evidence together (A-49)."""
 MAX_RSA_BITS = 4096
