@@ -239,7 +239,7 @@ class Engine:
             moves = self._check(checks)
             won = self._commit([move for _, move in moves])
             for (check, move), ok in zip(moves, won, strict=True):
-                check.answer.set_result(self._cosign(move) if ok else self._lost(move))
+                check.answer.set_result(self._cosign(move) if ok else self._lost(check.request))
         except sqlite3.Error as error:
             # W-37: "5xx without signature"; whether or not it was persisted, the next request sees what is stored.
             self._storage_failed(error)
@@ -291,9 +291,12 @@ class Engine:
         self._metrics.cosigned.inc()
         return Answer(HTTPStatus.OK, encode_answer(lines))  # W-30
 
-    def _lost(self, move: Cosign) -> Answer:
+    def _lost(self, request: Request) -> Answer:
         """W-36: somebody else moved the head between check and commit. Nothing is signed."""
-        head = self._store.head(move.origin)
+        head = self._store.head(request.origin)
+        decision = decide(request, self.registry.log(request.origin), head, self._now(), extensions=self._extensions)
+        if isinstance(decision, Inconsistent):  # W-28: two views that arrive together are a fork all the same
+            self._keep(decision)
         return conflict(0 if head is None else head.size)
 
     def _sign(self, body: bytes, timestamp: int) -> list[note.Signature]:
@@ -377,5 +380,3 @@ class Engine:
                 if not text.startswith(body.body()):
                     raise ConfigError("state.db is damaged: a head and its note differ", actual=origin)
                 self._publish(origin, head, self._sign(text, head.timestamp))
-
-

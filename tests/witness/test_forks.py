@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from teelog.errors import TeelogError, VerificationError
 from teelog.tlog import fork, rfc6962, tiles
 from teelog.tlog.fork import ForkProof, parse_fork, verify_fork, verify_own_keys
+from teelog.witness import decide
 from teelog.witness.evidence import MAX_FILES, EvidenceStore
 from tests.commands import teelog
 from tests.witness.harness import ORIGIN, Desk, Log, signer
@@ -232,3 +234,33 @@ def test_two_keys_with_one_view_each_prove_nothing(desk: Desk, log: Log) -> None
     with pytest.raises(TeelogError):
         verify_own_keys(pair)
     verify_fork(pair, [*keys(log), *keys(framer)])  # whoever trusts both keys for this log has been shown two views
+
+
+def test_W_28_W_36_two_views_in_one_transaction_leave_a_fork_proof(desk: Desk, log: Log) -> None:
+    entered, go = threading.Event(), threading.Event()
+
+    def hold(name: str) -> None:
+        if name == "checked" and not entered.is_set():
+            entered.set()
+            assert go.wait(10)
+
+    desk.step = hold
+    stranger = Log(origin="other.example/log")
+    engine = desk.engine
+    assert engine is not None
+    liar = Log(view="B", forked_at=4)
+    first = engine.submit(request(stranger.request(0, 1)))
+    assert entered.wait(10)
+    # Both wait in the queue now, so both are checked against the same head.
+    both = [engine.submit(request(view.request(0, 9))) for view in (log, liar)]
+    go.set()
+    assert first.result(10).status == 404
+    assert [answer.result(10).status for answer in both] == [200, 409]
+    (proof,) = kept(desk)
+    verify_fork(proof, keys(log))
+
+
+def request(body: bytes) -> decide.Request:
+    found = decide.read(body)
+    assert isinstance(found, decide.Request)
+    return found
