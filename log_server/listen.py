@@ -93,14 +93,13 @@ def bind_unix(path: Path) -> socket.socket:
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     made.setblocking(False)
     path.unlink(missing_ok=True)  # of a process that was killed
-    before = os.umask(0o177)
     try:
         with short_path(path) as name:
             made.bind(name)
+        # Nobody can connect before listen(); a umask would be that of every thread, the sequencer's too.
+        path.chmod(0o600)
         made.listen(64)
     except OSError as error:
         made.close()
         raise UnavailableError(f"cannot listen on {path}", actual=error.strerror or str(error)) from error
-    finally:
-        os.umask(before)
     return made
