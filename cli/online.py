@@ -11,13 +11,12 @@ import click
 
 from teelog.cli import output
 from teelog.cli.duration import DURATION
-from teelog.client import state as client_state
-from teelog.client.state import ClientState
 from teelog.errors import UnavailableError
 from teelog.tlog.policy import WitnessedCheckpoint
 
 if TYPE_CHECKING:
     from teelog.client.source import TileSource
+    from teelog.client.state import ClientState
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Result = TypeVar("Result")
@@ -50,7 +49,9 @@ def state_option(command: Command) -> Command:
 
 def open_state(folder: Path | None) -> ClientState:
     """Raises ConfigError where there is no place for it."""
-    return ClientState(folder or client_state.default_folder(dict(os.environ)))
+    from teelog.client.state import ClientState, default_folder
+
+    return ClientState(folder or default_folder(dict(os.environ)))
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:

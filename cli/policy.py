@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from teelog.cli import files, keyref, output
+from teelog.cli import files, output
 from teelog.errors import ConfigError, MalformedError
 from teelog.tlog import policy as tlog_policy
-from teelog.tlog import policy_lint
 from teelog.tlog.policy import NONE, Log, Policy, WitnessedCheckpoint
-from teelog.tlog.policy_lint import Operator
 from teelog.tlog.vkey import LOG_TYPES, WITNESS_TYPES, VerifierKey
+
+if TYPE_CHECKING:
+    from teelog.tlog.policy_lint import Operator
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -131,6 +132,9 @@ def new(
     Example: teelog policy new --log LOG/log.vkey --url https://log.example/tee --witness W1/witness.vkeys --url
     https://w1.example --witness W2/witness.vkeys --quorum 2 > policy.txt
     """
+    from teelog.tlog import policy_lint
+    from teelog.tlog.policy_lint import Operator
+
     paired = _pair(context.meta[_ORDER], {"logs": logs, "witnesses": witnesses, "urls": urls})
     log_lines = [(key, url) for kind, ref, url in paired if kind == "logs" for key in _vkeys(ref, "log")]
     operators = [Operator(tuple(_vkeys(ref, "witness")), url) for kind, ref, url in paired if kind == "witnesses"]
@@ -169,6 +173,8 @@ def _url(value: str) -> str:
 
 
 def _vkeys(ref: str, slot: str) -> list[VerifierKey]:
+    from teelog.cli import keyref
+
     allowed = LOG_TYPES if slot == "log" else WITNESS_TYPES
     found = keyref.load_vkeys(ref)
     for key in found:
@@ -185,6 +191,8 @@ def _write(logs: list[tuple[VerifierKey, str | None]], operators: list[Operator]
     if quorum != NONE:
         if not (quorum.isascii() and quorum.isdigit() and len(quorum) <= 4):
             raise click.UsageError(f"--quorum is a number of witnesses, or none: {quorum}")
+        from teelog.tlog import policy_lint
+
         return policy_lint.write_policy(logs, operators, int(quorum))
     if operators:
         raise ConfigError("quorum none leaves no use for witnesses", expected=f"--quorum 1 to {len(operators)}")
@@ -202,6 +210,8 @@ def check(file: str) -> None:
 
     Example: teelog policy check policy.txt
     """
+    from teelog.tlog import policy_lint
+
     policy = load(file)
     found = policy_lint.lint(policy)
     bad = found.tolerated < 0 or bool(found.counted_twice)

@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from teelog.cli import files, online, output, statements
+from teelog.cli import files, online, output
 from teelog.cli import policy as policies
 from teelog.cli.duration import DURATION
-from teelog.client.state import ClientState
 from teelog.errors import MalformedError, NotEstablished, NotWitnessed, ProofError, TeelogError, VerificationError
-from teelog.statement import draft
 from teelog.tlog import checkpoint, note, tiles
 from teelog.tlog.policy import NONE, Policy, WitnessedCheckpoint
 from teelog.tlog.proof import MAX_LENGTH, TlogProof, VerifiedInclusion, parse_proof, verify_proof
@@ -26,6 +24,8 @@ from teelog.tlog.rfc6962 import leaf_hash
 
 if TYPE_CHECKING:
     from teelog.client.publish import Published
+    from teelog.client.state import ClientState
+    from teelog.statement import draft
 
 LEAF = re.compile(r"[0-9a-f]{64}")
 
@@ -118,7 +118,7 @@ def _report(entry: bytes, inclusion: VerifiedInclusion, policy: Policy) -> None:
     times = witness_times(inclusion.witnessed)
     newest = max((seconds for seconds in times.values() if seconds), default=0)
     said = f"; newest {utc(newest)}" if newest else ""
-    output.ok(f"{statements.describe(statement) if statement else 'entry'}  VERIFIED")
+    output.ok(f"{_describe(statement)}  VERIFIED")
     output.result(
         [
             *([f"statement id  {statement.statement_id}"] if statement else []),
@@ -147,10 +147,18 @@ def _report(entry: bytes, inclusion: VerifiedInclusion, policy: Policy) -> None:
 
 def _statement(entry: bytes) -> draft.Draft | None:
     """What the entry states, where it is one of our statements."""
+    from teelog.statement import draft
+
     try:
         return draft.read(entry)
     except MalformedError:
         return None
+
+
+def _describe(statement: draft.Draft | None) -> str:
+    from teelog.cli import statements
+
+    return statements.describe(statement) if statement else "entry"
 
 
 def witness_times(witnessed: WitnessedCheckpoint) -> dict[str, int]:

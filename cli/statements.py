@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from teelog.cli import files, keyref, output
+from teelog.cli import files, output
 from teelog.errors import MalformedError
 from teelog.statement import draft, dsse, release
 from teelog.statement.admit import Kind
@@ -24,6 +24,8 @@ def sign(path: str, refs: Sequence[str], only: Kind | None = None) -> None:
 
     only: refuse statements of other kinds. Raises ConfigError, UnavailableError, MalformedError, SignatureError.
     """
+    from teelog.cli import keyref
+
     before = read(path)
     kind = before.statement.kind
     if only is not None and kind is not only:

@@ -93,6 +93,11 @@ def write(path: Path, count: int) -> None:
             file.write(made)
 
 
+def one() -> bytes:
+    """The first entry."""
+    return _make((0, 1))[2:]
+
+
 def unsigned(low: int, high: int) -> Iterator[bytes]:
     """Distinct entries of ``SIZE`` bytes that nobody signed, for what happens after admission."""
     for number in range(low, high):
