@@ -13,7 +13,7 @@ from teelog import strict
 from teelog.cli import files, findings, output
 from teelog.errors import MalformedError
 from teelog.evidence import platform, report_data
-from teelog.evidence.platform import Evidence, Expected
+from teelog.evidence.platform import Evidence, Expected, Roots
 from teelog.verdict import Check, Finding, Outcome, Verdict, not_established, off
 
 MAX_EVIDENCE = 1 << 20  # bytes
@@ -103,6 +103,17 @@ def _time(text: str) -> int:
         raise MalformedError("no such time", actual=text) from error
 
 
+def _roots(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> Roots | None:
+    pins: dict[str, bytes] = {}
+    for value in values:
+        name, _, digest = value.partition("=")
+        try:
+            pins[name] = strict.unhex(digest, "root", 32)
+        except MalformedError as error:
+            raise click.BadParameter(str(error)) from error
+    return Roots(pins) if pins else None
+
+
 @group.command()
 @click.argument("file", metavar="EVIDENCE")
 @click.option(
@@ -117,6 +128,14 @@ def _time(text: str) -> int:
 @click.option("--binds", metavar="FILE", help="Public key (PEM) or output that the evidence must commit to.")
 @click.option("--at", metavar="TIME", callback=_option(_time), help="Judge at another time: 2026-01-31T12:00:00Z.")
 @click.option("--historical", is_flag=True, help="With --at: exit 0 for what was right then.")
+@click.option(
+    "--root",
+    "roots",
+    metavar="NAME=SHA256",
+    multiple=True,
+    callback=_roots,
+    help="Believe this root in place of the vendor's, such as Milan=<hex of its certificate's hash>; repeatable.",
+)
 @click.option(
     "--without",
     "without",
@@ -133,6 +152,7 @@ def verify(
     binds: str | None,
     at: int | None,
     historical: bool,
+    roots: Roots | None,
     without: tuple[str, ...],
 ) -> None:
     """Verify evidence by itself: genuine hardware, safe configuration, fresh, bound. It says nothing about the program.
@@ -148,7 +168,7 @@ def verify(
     evidence = platform.parse(files.read(file, MAX_EVIDENCE, "evidence"))
     certificates = [files.read(each, MAX_EVIDENCE, "endorsement") for each in endorsements]
     expected = Expected(nonce, report_data, None if binds is None else _bound(binds))
-    verdict = Verdict(tuple(_judge(evidence, certificates, expected, at, frozenset(without))), at)
+    verdict = Verdict(tuple(_judge(evidence, certificates, expected, at, frozenset(without), roots)), at)
     _tell(evidence, verdict)
     findings.check(verdict, historical, "teelog evidence verify --help: an option gives the input, or --without NAME")
 
@@ -158,13 +178,18 @@ def _bound(path: str) -> bytes:
 
 
 def _judge(
-    evidence: Evidence, endorsements: list[bytes], expected: Expected, at: int | None, without: frozenset[str]
+    evidence: Evidence,
+    endorsements: list[bytes],
+    expected: Expected,
+    at: int | None,
+    without: frozenset[str],
+    roots: Roots | None,
 ) -> Iterator[Finding]:
     import time
 
     now = int(time.time()) if at is None else at
     questions: dict[Check, Callable[[], Finding]] = {
-        Check.HARDWARE: lambda: evidence.hardware(endorsements, now),
+        Check.HARDWARE: lambda: evidence.hardware(endorsements, now, roots),
         Check.CONFIGURATION: evidence.configuration,
         Check.FRESHNESS: lambda: evidence.freshness(expected),
         Check.BINDING: lambda: evidence.binding(expected),

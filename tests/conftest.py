@@ -52,6 +52,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    real = sum("tests/evidence/" in nodeid for nodeid in _missing)
+    if real:
+        terminalreporter.line(f"{real} cases of real evidence were skipped: {MISSING} (TEELOG_VECTORS says where)")
     if _must_fail():
         terminalreporter.section("vectors are at hand, yet these tests found theirs missing")
         for nodeid in sorted(set(_missing)):

@@ -59,7 +59,9 @@ def test_genuine_report_passes_all_checks(name: str):
     case = real.load(name)
     evidence = platform.parse(case.raw)
     expected = Expected(report_data=bytes.fromhex(case.expect["report_data"]))
-    assert evidence.hardware(case.endorsements, case.now).outcome is Outcome.VERIFIED
+    hardware = evidence.hardware(case.endorsements, case.now)
+    assert hardware.outcome is Outcome.VERIFIED
+    assert not any("NOT AMD's" in each for each in hardware.details)
     assert evidence.configuration().outcome is Outcome.VERIFIED
     assert evidence.freshness(expected).outcome is Outcome.VERIFIED
     assert evidence.registers == {"measurement": bytes.fromhex(case.expect["measurement"])}

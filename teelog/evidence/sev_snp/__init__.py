@@ -74,6 +74,8 @@ class SevSnp:
 def _established(parsed: Report, found: Chain) -> Iterator[str]:
     leaf = found.endorsement
     yield f"AMD {found.product} processor, chain to the pinned root {found.root.common_name}"
+    if found.root.fingerprint not in amd_roots.PINS.values():
+        yield f"this root is NOT AMD's: it was given in place of it ({found.root.fingerprint.hex()})"
     if leaf.csp_id is not None:
         yield f"signed by a key that AMD lent to {leaf.csp_id}: it shows the provider, not the chip"
     elif found.masked:
