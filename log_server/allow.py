@@ -12,7 +12,7 @@ import aiohttp
 
 from teelog.errors import MalformedError, RefusedError, UnavailableError
 from teelog.log_server import batch as batching
-from teelog.log_server import config, recovery
+from teelog.log_server import config, recovery, unconfirmed
 from teelog.log_server.directory import LogDirectory
 from teelog.log_server.intake import Submission
 from teelog.log_server.listen import short_path
@@ -123,6 +123,8 @@ def _directly(directory: LogDirectory, origin: str, entry: bytes, namespace: Nam
                 actual=f"leaf {verdict.rejected.leaf.hex()}" if verdict.rejected.leaf else None,
             )
         if plan is not None:
+            # no witness was asked whether this is the newest copy; the next start must know.
+            unconfirmed.mark(directory.unconfirmed, memory.size)
             batching.commit(plan, memory, state)
         published = verdict.index < memory.published_size
         return Allowed(namespace.name, namespace.statement_id, leaf, verdict.index, verdict.fresh, published)

@@ -6,6 +6,7 @@ ed25519.key ml-dsa-44.key operator.key      private keys, mode 0600
 state.db                 SQLite: last_signed, staged batches, known hashes, namespaces
 public/                  what anyone may read: checkpoint, tile/...
 scratch/                 files on their way into public/
+unconfirmed              what was signed at most, after a `log allow` without a server, until the next start
 lock                     held by the process that writes
 admin.sock pool.sock     of a running server
 """
@@ -52,6 +53,10 @@ class LogDirectory:
     @property
     def vkeys(self) -> Path:
         return self.path / "log.vkey"
+
+    @property
+    def unconfirmed(self) -> Path:
+        return self.path / "unconfirmed"
 
     @property
     def admin_socket(self) -> Path:

@@ -70,6 +70,10 @@ class Sequencer:
         """Done when ``run`` ends: with None after ``stop``, else with what stopped the writer."""
         self.sealed: Callable[[int], None] = lambda _: None
         """Told the entries of each batch, for metrics; from the sequencer's thread."""
+        self.signed_at_most: int | None = None
+        """Below last_signed after a commit without a server (``unconfirmed``)."""
+        self.confirmed: Callable[[], None] = lambda: None
+        """Called when the witnesses have confirmed the log, before anything is signed."""
         self._signer = signer
         self._state = state
         self._store = store
@@ -226,7 +230,9 @@ class Sequencer:
         """R-05: before the first signature, who has seen the log says that it never signed more than it knows of."""
         if self._probe is None:
             if self._clock.monotonic() >= self._probe_at:
-                self._probe = self._cosigner.probe(self._published(), self.memory.size)
+                size = self.memory.size
+                known = size if self.signed_at_most is None else min(size, self.signed_at_most)
+                self._probe = self._cosigner.probe(self._published(), known)
                 self._probe.add_done_callback(self._wake)
             return
         if not self._probe.done():
@@ -238,6 +244,7 @@ class Sequencer:
             log.warning("the witnesses have not confirmed this log yet: %s", error)
             self._probe_at = self._clock.monotonic() + self.config.intervals.retry_ms / 1000
             return
+        self.confirmed()
         self._proved = True
 
     def _published(self) -> Request:

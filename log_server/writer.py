@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from teelog.log_server import config as configuration
+from teelog.log_server import unconfirmed
 from teelog.log_server.clock import SystemClock
 from teelog.log_server.config import Config
 from teelog.log_server.cosigners import Cosigners
@@ -71,6 +72,8 @@ class Writer:
             intake = Intake(pool.max_entries, pool.max_bytes, pool.seal_entries)
             cosigners = Cosigners(policy, config.origin, config.witnesses, clock)
             sequencer = Sequencer(config, signer, state, store, cosigners, intake, clock)
+            sequencer.signed_at_most = unconfirmed.read(directory.unconfirmed)
+            sequencer.confirmed = lambda: unconfirmed.clear(directory.unconfirmed)
             sequencer.open()
             cosigners.learn(sequencer.memory.note)
         except BaseException:
