@@ -15,6 +15,7 @@ from teelog.evidence.platform import Expected
 from teelog.evidence.report_data import binding, bound_bytes, commitment, freshness
 from teelog.testing import x509
 from teelog.verdict import Outcome
+from tests.project.sources import ROOT
 
 NONCE, KEY = b"\x11" * 32, b"a public key, or an output"
 GOOD, BAD, OPEN = Outcome.VERIFIED, Outcome.FAILED, Outcome.NOT_ESTABLISHED
@@ -109,3 +110,8 @@ def test_public_key_in_pem_stands_for_its_spki():
         assert bound_bytes(other) == other
     with pytest.raises(MalformedError):
         bound_bytes(pem.replace(b"M", b"=", 1))
+
+
+def test_example_of_the_page_is_right():
+    page = (ROOT / "docs" / "formats" / "evidence-sev-snp.md").read_text()
+    assert f"\n{commitment(bytes([0x5A]) * 32, b'approved results').hex()}\n" in page
