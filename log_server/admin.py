@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from teelog.errors import TeelogError
-from teelog.log_server import admission
+from teelog.log_server.bodies import too_large
 from teelog.log_server.metrics import Metrics
 from teelog.log_server.problems import NO_STORE, Kind, Problem
 from teelog.log_server.seams import Logged
@@ -90,7 +90,7 @@ async def _allow(request: web.Request) -> web.Response:
     check_type(request, ONE_FILE)
     entry = await request.read()
     if len(entry) > MAX_ENTRY:
-        raise admission.too_large(MAX_ENTRY)
+        raise too_large(MAX_ENTRY)
     allow = request.app[ADMIN].allow
     assert allow is not None
     return proof_response(await allow(entry), rfc6962.leaf_hash(entry))

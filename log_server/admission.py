@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from teelog.errors import TeelogError
 from teelog.log_server import problems
+from teelog.log_server.bodies import too_large
 from teelog.log_server.problems import Kind as P
 from teelog.log_server.problems import Problem
 from teelog.log_server.seams import Admitted
@@ -128,10 +129,6 @@ def raw(entry: bytes) -> Admitted:
     if len(entry) > MAX_ENTRY:
         raise too_large(MAX_ENTRY)
     return Admitted(entry, rfc6962.leaf_hash(entry), None)
-
-
-def too_large(limit: int) -> Problem:
-    return Problem(P.TOO_LARGE, "the request's body is too large", expected=f"at most {limit} bytes")
 
 
 def _admitted(entry: bytes, parsed: ParsedEntry) -> Admitted:

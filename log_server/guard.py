@@ -24,6 +24,11 @@ log = logging.getLogger("teelog.log_server")
 LINGER_SECONDS = 2.0
 """How long a refused request's body is read on, so that the client sees the answer."""
 
+READ_AHEAD = 32_768
+"""Bytes of a body that wait to be read; with twice as many the client is not read from (aiohttp's own: 256 KiB)."""
+PIPELINED_BYTES = 65_536
+"""Bodies of requests that a client sends ahead, two or more, while an earlier one of its connection is answered."""
+
 
 class Connection(RequestHandler):
     """One client's connection. header_since, write_since: loop time from which its deadline runs, 0 if none does."""
@@ -46,6 +51,10 @@ class Connection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         before = self._request_count
         super().data_received(data)
+        if len(self._messages) > 1 and sum(_buffered(payload) for _, payload in self._messages) > PIPELINED_BYTES:
+            # A-03: bodies sent ahead are counted nowhere else, and no client should send them (RFC 9112, 9.3.2).
+            self.force_close()
+            return
         if self._request_count != before:
             self.header_since = 0.0
         elif not self.header_since and self._waiter is not None:
@@ -101,6 +110,7 @@ class GuardedServer(web.Server):
             max_line_size=MAX_LINE,
             max_field_size=MAX_LINE,
             max_headers=MAX_FIELDS,
+            read_bufsize=READ_AHEAD,
             auto_decompress=False,  # A-04
         )
         self.limits = limits
@@ -154,6 +164,10 @@ class GuardedServer(web.Server):
                     connection.force_close()
                     if transport is not None:
                         transport.abort()  # what is still to be written goes nowhere
+
+
+def _buffered(payload: Any) -> int:
+    return getattr(payload, "total_raw_bytes", 0)
 
 
 def within(address: str, ranges: tuple[Network, ...]) -> bool:

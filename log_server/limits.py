@@ -21,6 +21,8 @@ class Limits:
     """What a stranger may use up.
 
     batch_entries: entries of one batch submission. batch_bytes: bytes of its body.
+    bodies_bytes: bytes of all bodies under way in one process, from their arrival to their answer; batches may use three
+    quarters of it.
     header_seconds: from the first byte of a request to the end of its header. idle_seconds: between two requests.
     body_seconds: for a request's body. answer_seconds: that a submission waits for its publication.
     write_seconds: that a response may take to leave, however slowly the client reads.
@@ -34,6 +36,7 @@ class Limits:
 
     batch_entries: int = 1_024
     batch_bytes: int = 8_388_608
+    bodies_bytes: int = 67_108_864
     header_seconds: float = 10.0
     idle_seconds: float = 75.0
     body_seconds: float = 30.0
@@ -59,6 +62,12 @@ class Limits:
                 "limits.batch_bytes has no room for one entry",
                 expected=f"at least {MAX_ENTRY + 2}",
                 actual=self.batch_bytes,
+            )
+        if self.bodies_bytes * 3 // 4 < self.batch_bytes:
+            raise ConfigError(
+                "limits.bodies_bytes has no room for one batch",
+                expected=f"at least {-(-self.batch_bytes * 4 // 3)}",
+                actual=self.bodies_bytes,
             )
 
 

@@ -25,6 +25,7 @@ from aiohttp import hdrs, web
 from teelog.errors import UnavailableError
 from teelog.log_server import admission
 from teelog.log_server.admission import Admission
+from teelog.log_server.bodies import Bodies
 from teelog.log_server.judging import Judges, Verdict
 from teelog.log_server.limits import Limits
 from teelog.log_server.metrics import FrontMetrics
@@ -74,6 +75,7 @@ class Submissions:
         self._admission = judge
         self._limits = limits
         self._metrics = metrics
+        self.bodies = Bodies(limits)
         self._quota = Quota(limits.namespace_per_day, now)
         self._judges = Judges(judge)
         self._hearing = asyncio.Lock()
@@ -98,16 +100,16 @@ class Submissions:
 
     async def post_entry(self, request: web.BaseRequest) -> web.Response:
         check_type(request, ONE_FILE)
-        entry = await self._body(request, MAX_ENTRY)
-        admitted, name = await self._judge(entry)
-        logged = await self._log(admitted, name)
+        with self.bodies.one(MAX_ENTRY) as body:
+            admitted, name = await self._judge(await body.read(request))
+            logged = await self._log(admitted, name)
         if admitted.namespace is not None:
             await self.refresh()  # what it changes is in force here at once
         return proof_response(logged, admitted.leaf)
 
     async def post_raw(self, request: web.BaseRequest) -> web.Response:
-        admitted = admission.raw(await self._body(request, MAX_ENTRY))
-        logged = await self._log(admitted, None)
+        with self.bodies.one(MAX_ENTRY) as body:
+            logged = await self._log(admission.raw(await body.read(request)), None)
         return web.Response(body=b"%d" % logged.index, headers={"Content-Type": TEXT, "Cache-Control": NO_STORE})
 
     async def get_entry(self, request: web.BaseRequest) -> web.Response:
@@ -122,7 +124,17 @@ class Submissions:
 
     async def post_batch(self, request: web.BaseRequest) -> web.Response:
         check_type(request, MANY_FILES)
-        entries = split_batch(await self._body(request, self._limits.batch_bytes), self._limits.batch_entries)
+        with self.bodies.one(self._limits.batch_bytes) as body:
+            entries = split_batch(await body.read(request), self._limits.batch_entries)
+            results, checkpoints = await self._answer_all(entries)
+        for item in results:
+            self._metrics.entry(item.status)
+        answer = BatchAnswer(BATCH_SCHEMA, [note.decode() for note in checkpoints], results)
+        headers = {"Content-Type": "application/json", "Cache-Control": NO_STORE, "X-Content-Type-Options": "nosniff"}
+        return web.Response(body=msgspec.json.encode(answer), headers=headers)
+
+    async def _answer_all(self, entries: Sequence[bytes]) -> tuple[list[BatchItem], dict[bytes, int]]:
+        """What becomes of each entry of a batch, and the checkpoints that say so."""
         verdicts = await self._judge_all(entries)
         taken: list[tuple[int, Admitted, str | None]] = []
         results: list[BatchItem | None] = [None] * len(entries)
@@ -142,12 +154,7 @@ class Submissions:
             results[place] = _item(outcome, admitted.leaf, checkpoints)
         if any(admitted.namespace is not None for _, admitted, _ in taken):
             await self.refresh()
-        for item in results:
-            assert item is not None
-            self._metrics.entry(item.status)
-        answer = BatchAnswer(BATCH_SCHEMA, [note.decode() for note in checkpoints], results)  # type: ignore[arg-type]
-        headers = {"Content-Type": "application/json", "Cache-Control": NO_STORE, "X-Content-Type-Options": "nosniff"}
-        return web.Response(body=msgspec.json.encode(answer), headers=headers)
+        return [item for item in results if item is not None], checkpoints
 
     # -- steps --------------------------------------------------------------------------------------------------------
 
@@ -241,46 +248,6 @@ class Submissions:
                 return await self._pool.find(leaf)
         except (UnavailableError, Full, TimeoutError) as error:
             raise Problem(Kind.UNAVAILABLE, "the log cannot answer now", retry_after=5) from error
-
-    async def _body(self, request: web.BaseRequest, limit: int) -> bytes:
-        """The body, of which never more than ``limit`` + 1 bytes are kept (A-02). Raises Problem."""
-        encoding = request.headers.get(hdrs.CONTENT_ENCODING)
-        if encoding is not None and encoding.lower() != "identity":  # A-04
-            raise Problem(Kind.MEDIA_TYPE, "no content encoding is accepted", actual=encoding)
-        length = request.content_length
-        if length is not None and length > limit:
-            raise admission.too_large(limit)
-        await _continue(request)
-        content = request.content
-        if content.is_eof() and length is not None:
-            return content.read_nowait() if length else b""
-        try:
-            async with asyncio.timeout(self._limits.body_seconds):
-                return await _read(content, limit)
-        except TimeoutError:
-            raise Problem(Kind.TIMEOUT, "the body did not arrive in time") from None
-
-
-async def _read(content: Any, limit: int) -> bytes:
-    parts: list[bytes] = []
-    held = 0
-    while not content.at_eof():
-        part = await content.readany()
-        held += len(part)
-        if held > limit:
-            raise admission.too_large(limit)
-        parts.append(part)
-    return b"".join(parts)
-
-
-async def _continue(request: web.BaseRequest) -> None:
-    expect = request.headers.get(hdrs.EXPECT)
-    if expect is None:
-        return
-    if expect.lower() != "100-continue":
-        raise Problem(Kind.EXPECTATION, "only 100-continue is supported", actual=expect)
-    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    request.writer.output_size = 0
 
 
 def check_type(request: web.BaseRequest, accepted: frozenset[str]) -> None:
