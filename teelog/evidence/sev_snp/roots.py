@@ -32,6 +32,6 @@ def _shipped_der(name: str) -> bytes:
     # Data of this package, read the way its code is read: it also works from a zip file.
     loader = __spec__.loader
     assert loader is not None
-    folder = __file__.removesuffix("sev_snp/roots.py")
+    folder = __file__[: -len("sev_snp/roots.py")]
     (der,) = certificates.load_pem(loader.get_data(f"{folder}roots/{name}"))  # type: ignore[attr-defined]
     return der
