@@ -75,6 +75,8 @@ class Connection(RequestHandler):
         message: str | None = None,  # noqa: ARG002  aiohttp's excerpt of what the client sent stays here
     ) -> web.StreamResponse:
         """What aiohttp itself refuses, or an exception that no handler foresaw, as a problem without details (A-32)."""
+        if isinstance(exc, ConnectionError):
+            raise exc  # the client has left: nobody reads an answer, and a journal that anyone can fill is none (A-18)
         if status >= 500:
             log.error("request failed", exc_info=exc)
         if request.writer.output_size > 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from teelog.errors import ConfigError
 from teelog.log_server.guard import PIPELINED_BYTES
 from teelog.log_server.limits import Limits
 from tests.log_server.serving import Server, serving
-from tests.log_server.test_http import POST, is_problem
+from tests.log_server.test_http import POST, is_problem, status
 from tests.log_server.test_submit import release_file
 from tests.statement import make
 
@@ -121,3 +122,18 @@ async def test_A_03_bodies_sent_ahead_are_bounded(server: Server) -> None:
 def test_a_bound_that_no_batch_fits_into_is_refused() -> None:
     with pytest.raises(ConfigError, match="no room for one batch"):
         Limits(batch_bytes=400_000, bodies_bytes=400_000)
+
+
+async def test_A_18_a_client_that_leaves_amid_a_body_leaves_no_record(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG, "teelog.log_server"):
+        for sent in (0, 1, 50_000):
+            _, writer = await upload(server, POST + b"Content-Length: 60000\r\n", sent)
+            await until_held(server, sent)
+            writer.transport.abort()
+            await until_held(server, 0)
+            while server.guard.connections_open:
+                await asyncio.sleep(0.001)
+    assert [record.getMessage() for record in caplog.records] == []
+    assert status(await server.raw(POST + b"Connection: close\r\nContent-Length: 1\r\n\r\n1")) == 422
