@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
-from aiohttp import hdrs, web
+from aiohttp import StreamReader, hdrs, web
 
 from teelog.log_server.limits import Limits
 from teelog.log_server.problems import Kind, Problem
@@ -78,10 +78,10 @@ class Body:
         except TimeoutError:
             raise Problem(Kind.TIMEOUT, "the body did not arrive in time") from None
 
-    async def _gather(self, content: asyncio.StreamReader) -> bytes:
+    async def _gather(self, content: StreamReader) -> bytes:
         parts: list[bytes] = []
         while not content.at_eof():
-            part: bytes = await content.readany()  # type: ignore[attr-defined]  # aiohttp's
+            part = await content.readany()
             self._take(len(part))
             parts.append(part)
         return b"".join(parts)

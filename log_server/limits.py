@@ -21,8 +21,8 @@ class Limits:
     """What a stranger may use up.
 
     batch_entries: entries of one batch submission. batch_bytes: bytes of its body.
-    bodies_bytes: bytes of all bodies under way in one process, from their arrival to their answer; batches may use three
-    quarters of it.
+    bodies_bytes: bytes of all bodies under way in one process, from their arrival to their answer; batches may use
+    three quarters of it.
     header_seconds: from the first byte of a request to the end of its header. idle_seconds: between two requests.
     body_seconds: for a request's body. answer_seconds: that a submission waits for its publication.
     write_seconds: that a response may take to leave, however slowly the client reads.
