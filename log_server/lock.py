@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from teelog.errors import ConfigError
 
 NAME = "lock"
+PATIENCE = 2.0  # seconds: `log allow` beside a start holds it for a moment
+_PAUSE = 0.05  # seconds between two tries
 
 
 class DirectoryLock:
@@ -22,12 +25,12 @@ class DirectoryLock:
         self._descriptor = descriptor
 
     @classmethod
-    def take(cls, directory: Path) -> DirectoryLock:
-        """Raises ConfigError while another process holds it."""
+    def take(cls, directory: Path, patience: float = PATIENCE) -> DirectoryLock:
+        """Raises ConfigError if another process holds it for longer than ``patience``, in seconds."""
         path = directory / NAME
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor, patience)
         except BlockingIOError as error:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
             os.close(descriptor)
@@ -43,3 +46,17 @@ class DirectoryLock:
 
     def release(self) -> None:
         os.close(self._descriptor)
+
+
+def _lock(descriptor: int, patience: float) -> None:
+    """Raises BlockingIOError."""
+    until = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(_PAUSE)
+        else:
+            return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -188,10 +189,18 @@ def test_a_key_file_that_others_may_touch_is_refused(grown: Rig, tmp_path: Path,
 def test_two_processes_on_one_directory_are_one_too_many(tmp_path: Path) -> None:
     first = DirectoryLock.take(tmp_path)
     with pytest.raises(ConfigError, match="in use by another process") as caught:
-        DirectoryLock.take(tmp_path)
+        DirectoryLock.take(tmp_path, patience=0)
     assert caught.value.exit_code == 6
     first.release()
-    DirectoryLock.take(tmp_path).release()
+    DirectoryLock.take(tmp_path, patience=0).release()
+
+
+def test_a_start_waits_for_a_command_that_holds_the_directory_for_a_moment(tmp_path: Path) -> None:
+    command = DirectoryLock.take(tmp_path)
+    release = threading.Timer(0.1, command.release)
+    release.start()
+    DirectoryLock.take(tmp_path, patience=30).release()
+    release.join()
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 7, 8, 255, 256, 257, 600])
