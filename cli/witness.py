@@ -10,7 +10,7 @@ import click
 from teelog.cli import keyref, output
 from teelog.cli.proof import utc
 from teelog.tlog import fork as forks_format
-from teelog.tlog import note
+from teelog.tlog import note, vkey
 from teelog.tlog.checkpoint import parse_body
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def group() -> None:
 
 @group.command()
 @WITNESS
-@click.option("--name", required=True, help="The witness's key name, a URL without schema: witness.example/w1.")
+@click.option("--name", required=True, help="The witness's key name, a URL without scheme: witness.example/w1.")
 @output.json_option
 def init(witness: Path, name: str) -> None:
     """Make a witness: its keys (Ed25519 and ML-DSA-44, of one name), an empty state, WITNESS/witness.vkeys.
@@ -60,7 +60,8 @@ def add_log(
 ) -> None:
     """Let a log be cosigned from now on, also by a witness that is running.
 
-    VKEY is a literal, or a file with the log's keys. Adding a known log again changes what is given and enables it.
+    VKEY is a literal, or a file with the log's keys (LOG/log.vkey). Adding a known log again changes what is given and
+    enables it.
 
     Example: teelog witness add-log W1 LOG/log.vkey --url https://log.example/tee --per-day 288
     """
@@ -87,7 +88,7 @@ def disable_log(witness: Path, origin: str) -> None:
 
 def _report(what: str, done: Done) -> None:
     output.result(
-        [f"{what} {done.origin}", *(f"key {key}" for key in done.vkeys)],
+        [f"{what} {done.origin}", *(_named(key) for key in done.vkeys)],
         {
             "schema": "teelog-witness-log/v1",
             "change": what,
@@ -96,6 +97,12 @@ def _report(what: str, done: Done) -> None:
             "disabled": done.disabled,
         },
     )
+
+
+def _named(text: str) -> str:
+    """A key by its name and ID: the whole of an ML-DSA key would flood a terminal, and --json has it."""
+    key = vkey.parse(text)
+    return f"key {key.name}+{key.key_id.hex()}  {key.public.algorithm}"
 
 
 @group.command("list-logs")

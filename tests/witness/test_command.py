@@ -173,6 +173,13 @@ def test_add_log_refusals(folder: Path, tmp_path: Path, log: Log) -> None:
     assert ran.code == 1
 
 
+def test_add_log_tells_keys_by_name_and_ID(folder: Path, log: Log) -> None:
+    told = teelog("witness", "add-log", folder, log.vkeys[0])
+    name, key_id, _ = log.vkeys[0].split("+", 2)
+    assert f"key {name}+{key_id}  ed25519" in told.text
+    assert max(map(len, told.text.splitlines())) < 120
+
+
 def test_a_folder_that_is_no_witness(tmp_path: Path, log: Log) -> None:
     for command in (["list-logs"], ["forks"], ["serve"], ["add-log", log.vkeys[0]], ["disable-log", ORIGIN]):
         ran = teelog("witness", command[0], tmp_path, *command[1:])
