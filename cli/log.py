@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-import base64
 import importlib.util
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from teelog.cli import files, output
 from teelog.cli import policy as policies
+from teelog.cli.proof import utc
+from teelog.client.source import is_url
+from teelog.errors import MalformedError, RefusedError
 
-LOG = click.argument("log", metavar="LOG", type=click.Path(path_type=Path))
+
+def _directory(_context: click.Context, _parameter: click.Parameter, value: str) -> Path:
+    if is_url(value):
+        raise click.BadParameter(f"{value} is a URL; of a log elsewhere: teelog checkpoint verify, teelog log fsck")
+    return Path(value)
+
+
+LOG = click.argument("log", metavar="LOG", type=click.Path(), callback=_directory)
+
+
+_NAMESPACE_HINT = "teelog namespace new --help"
+_HINTS = {409: "see which: teelog log status LOG", 422: _NAMESPACE_HINT}
 
 
 class _Group(click.Group):
@@ -40,7 +52,7 @@ def group() -> None:
 
 @group.command()
 @LOG
-@click.option("--origin", required=True, help="The log's name, a URL without schema: log.example/tee.")
+@click.option("--origin", required=True, help="The log's name, a URL without scheme: log.example/tee.")
 @click.option(
     "--private-results",
     is_flag=True,
@@ -129,7 +141,15 @@ def allow(log: Path, file: str) -> None:
     from teelog.tlog.tiles import MAX_ENTRY
 
     entry = files.read(file, MAX_ENTRY, "statement")
-    done = asyncio.run(admit(log, entry, SystemClock()))
+    try:
+        done = asyncio.run(admit(log, entry, SystemClock()))
+    except MalformedError as error:
+        raise MalformedError(
+            f"{file}: {error.message}", expected=error.expected, actual=error.actual, hint=_NAMESPACE_HINT
+        ) from error
+    except RefusedError as error:
+        error.hint = error.hint or _HINTS.get(error.status)
+        raise
     if not done.published:
         output.note("committed; the next `teelog log serve` publishes it")
     output.result(
@@ -162,18 +182,17 @@ def status(log: Path) -> None:
     from teelog.log_server.status import status as look
 
     found = look(log)
-    when = datetime.fromtimestamp(found.published_at, UTC).strftime("%Y-%m-%d %H:%M:%SZ") if found.published_at else "-"
     rows = [
         ("origin", found.origin),
         ("running", "yes" if found.running else "no"),
-        ("signed", f"size {found.size}  root {base64.b64encode(found.root).decode()}"),
-        ("published", f"size {found.published_size}  root {base64.b64encode(found.published_root).decode()}"),
-        ("signed at", when),
+        ("signed", f"size {found.size}  root {found.root.hex()}"),
+        ("published", f"size {found.published_size}  root {found.published_root.hex()}"),
+        ("signed at", utc(found.published_at) if found.published_at else "-"),
         ("cosigned by", ", ".join(found.cosigners) or "-"),
         ("unpublished", f"{found.staged_batches} batches"),
         ("namespaces", len(found.namespaces)),
         *(("", f"{name}  version {version}  index {index}") for name, version, index in found.namespaces),
-        ("free disk", f"{found.free} bytes"),
+        ("free disk", f"{found.free / 1e9:.1f} GB"),
     ]
     output.result(
         output.columns(rows),

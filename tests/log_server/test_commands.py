@@ -138,6 +138,13 @@ def test_allow_refuses_what_is_no_first_version_by_its_owners_for_this_log(log: 
     assert "the namespace exists already" in error_of(taken)
 
 
+@pytest.mark.parametrize("command", [["status"], ["allow"]])
+def test_a_URL_is_no_directory_of_a_log(command: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "ns.json"
+    ran = teelog("log", *command, "http://127.0.0.1:6960", *([str(file)] if command == ["allow"] else []))
+    assert (ran.code, "teelog checkpoint verify" in ran.stderr) == (2, True)
+
+
 def test_status_shows_a_log_that_another_process_holds(log: Path) -> None:
     made = Rig(log, create=False).open()
     made.logged([*map(_raw, range(5))])
