@@ -11,7 +11,9 @@ import asyncio
 import http.client
 import ipaddress
 import json
+import os
 import re
+import socket
 import zlib
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ MAX_TEXT = 500  # characters of a peer's words that an error carries
 MAX_WAIT = 86_400.0  # seconds; a longer Retry-After counts as this
 TIMEOUT = 30.0  # seconds for one exchange, from connecting to the last byte
 CONNECTIONS = 8
+HINT = "see that a server runs there, or give its right address"
 
 _BUSY = frozenset({408, 425, 429})
 
@@ -144,7 +147,7 @@ class HttpClient:
         except (aiohttp.ClientResponseError, aiohttp.ClientPayloadError) as error:
             raise UnavailableError(f"unusable answer from {url}", actual=_words(error)) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise UnavailableError(f"cannot reach {url}", actual=_words(error)) from error
+            raise UnavailableError(f"cannot reach {url}", actual=reason(error), hint=HINT) from error
         assert isinstance(answer, Answer)
         return answer
 
@@ -264,6 +267,16 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Retry-After in seconds; a date, as any other text, counts as none."""
     text = headers.get("Retry-After", "")
     return min(float(text), MAX_WAIT) if text.isascii() and text.isdigit() and len(text) <= 9 else None
+
+
+def reason(error: BaseException) -> str:
+    """Why there is no connection, in the system's words where it has some: the library's name its own internals."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if type(cause) is ConnectionRefusedError and cause.errno:
+        return os.strerror(cause.errno)
+    if isinstance(cause, socket.gaierror) and cause.strerror:
+        return cause.strerror
+    return _words(error)
 
 
 def _words(error: BaseException) -> str:

@@ -6,7 +6,7 @@ import asyncio
 
 import aiohttp
 
-from teelog.client.http import MAX_WAIT
+from teelog.client.http import MAX_WAIT, reason
 from teelog.errors import MalformedError, RefusedError, UnavailableError
 from teelog.tlog import note
 from teelog.tlog.witness import (
@@ -53,7 +53,7 @@ async def add_checkpoint(
     except TimeoutError as error:
         raise UnavailableError(f"no answer in time from {url}") from error
     except (aiohttp.ClientError, OSError, UnicodeError) as error:
-        raise UnavailableError(f"cannot reach {url}", actual=str(error)[:200] or type(error).__name__) from error
+        raise UnavailableError(f"cannot reach {url}", actual=reason(error)[:200]) from error
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
