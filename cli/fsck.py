@@ -53,8 +53,14 @@ def _policy(place: str, policy_file: str | None, vkey: str | None) -> Policy:
         if not keys:
             raise ConfigError(f"{vkey} holds no log key", expected="a vkey of type 0x01 or 0x06")
         return Policy(tuple(Log(key, None) for key in keys), {}, {}, NONE)
+    if not is_url(place) and not Path(place).is_dir():
+        raise ConfigError(f"{place} is no log", expected="a log's directory or URL")
     if policy_file is None:
-        raise ConfigError("whose signature should the checkpoint have?", expected="--policy FILE or --vkey VKEY")
+        raise ConfigError(
+            "whose signature should the checkpoint have?",
+            expected="--policy FILE or --vkey VKEY",
+            hint=f"teelog log fsck {place} --policy policy.txt",
+        )
     policy = policies.load(policy_file)
     policies.warn_if_unwitnessed(policy)
     return policy

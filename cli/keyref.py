@@ -84,10 +84,10 @@ def load_public(ref: str) -> PublicKey:
 
 def load_private(path: str) -> keys.PrivateKey:
     """A private key file that none but its owner can read. Raises ConfigError, UnavailableError."""
-    check_permissions(path)
     pem = _read(path)
     if b"BEGIN PUBLIC KEY" in pem:
         raise ConfigError(f"{path} is a public key", expected="a private key", hint="give the file without .pub")
+    check_permissions(path)
     try:
         return keys.private_key_from_pem(pem)
     except ConfigError as error:
@@ -119,7 +119,14 @@ def load_vkeys(ref: str) -> list[VerifierKey]:
         lines = files.read(ref, MAX_VKEY_FILE, "vkey file").decode("ascii").split("\n")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{ref} is no vkey file", expected="one vkey a line") from error
-    found = [vkey.parse(line) for line in lines if line and not line.startswith("#")]
+    try:
+        found = [vkey.parse(line) for line in lines if line and not line.startswith("#")]
+    except ConfigError as error:
+        raise ConfigError(
+            f"{ref} is no vkey file: {error.message}",
+            expected="one vkey a line, as LOG/log.vkey and WITNESS/witness.vkeys hold",
+            actual=error.actual,
+        ) from error
     if not found:
         raise ConfigError(f"{ref} holds no vkey", expected="one vkey a line")
     return found

@@ -16,7 +16,15 @@ import click
 from teelog.cli import files, online, output
 from teelog.cli import policy as policies
 from teelog.cli.duration import DURATION
-from teelog.errors import MalformedError, NotEstablished, NotWitnessed, ProofError, TeelogError, VerificationError
+from teelog.errors import (
+    MalformedError,
+    NotEstablished,
+    NotWitnessed,
+    ProofError,
+    TeelogError,
+    UntrustedKey,
+    VerificationError,
+)
 from teelog.tlog import checkpoint, note, tiles
 from teelog.tlog.policy import NONE, Policy, WitnessedCheckpoint
 from teelog.tlog.proof import MAX_LENGTH, TlogProof, VerifiedInclusion, parse_proof, verify_proof
@@ -108,8 +116,23 @@ def _verify(
     except NotWitnessed as error:
         older = " young enough" if max_age is not None else ""
         raise NotWitnessed(
-            f"too few witnesses{older} have cosigned: {error.message}", expected=error.expected, actual=error.actual
+            f"too few witnesses{older} have cosigned: {error.message}",
+            expected=error.expected,
+            actual=error.actual,
+            hint=f"get a fresh proof: teelog proof get {file} --policy {policy_file} --out PROOF",
         ) from error
+    except UntrustedKey as error:
+        raise UntrustedKey(
+            error.message,
+            expected=error.expected,
+            actual=error.actual,
+            hint=f"is this the policy for {_claimed_log(proof)}? teelog policy show {policy_file}",
+        ) from error
+
+
+def _claimed_log(proof: TlogProof) -> str:
+    """The log that the proof says it is from: unverified, for a message."""
+    return checkpoint.parse_body(note.parse(proof.checkpoint).claimed_text()).origin
 
 
 def _report(entry: bytes, inclusion: VerifiedInclusion, policy: Policy) -> None:
@@ -297,7 +320,7 @@ def _explained(refusal: TeelogError, leaf: bytes, url: str) -> TeelogError:
         "the log knows no entry with this leaf hash",
         expected=f"leaf {leaf.hex()}",
         actual=refusal.message,
-        hint=f"another log's tiles can be searched: teelog proof get LEAF --from {url}",
+        hint=f"publish it, or search a log of another make: teelog proof get {leaf.hex()} --from {url}",
     )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # What to do about a refusal, by the kind of problem: our words, as a server's advice is not to be followed.
 _HINTS = {
     "unknown-namespace": "teelog namespace new; the log's operator logs it with: teelog log allow LOG FILE",
-    "wrong-key": "teelog release sign FILE --key KEYREF, with a key that the namespace lists",
+    "wrong-key": "teelog release new, and sign that with keys that the namespace lists only: a signature stays",
     "bad-signature": "teelog release sign FILE --key KEYREF",
     "frozen": "teelog log status: the log has ended",
 }

@@ -139,7 +139,16 @@ def _variants(register_files: tuple[Path, ...], require_file: Path | None) -> tu
     asked = _requirements(require_file)
     found = []
     for path in register_files:
-        document = measured_registers.decode(files.read(path, measured_registers.MAX_BYTES, "registers"))
+        data = files.read(path, measured_registers.MAX_BYTES, "registers")
+        try:
+            document = measured_registers.decode(data)
+        except MalformedError as error:
+            raise MalformedError(
+                f"{path}: {error.message}",
+                expected=error.expected,
+                actual=error.actual,
+                hint=error.hint or f"teelog measure sev-snp ... --json > {path}",
+            ) from error
         for v in document.variants:
             block = asked.get(v.platform, {})
             found.append(Variant(platform=v.platform, when={**v.when}, registers=v.registers, require=block))

@@ -35,7 +35,8 @@ def sign(path: str, refs: Sequence[str], only: Kind | None = None) -> None:
     if after.file != before.file or path == output.STDOUT:
         output.write_file(path, after.file, _mode(path))
     added = sorted(set(after.signers) - set(before.signers))
-    talk = f"{describe(after)}: {len(added)} signature(s) added, {len(after.signers)} in all"
+    new = f"{len(added)} signature{'' if len(added) == 1 else 's'} added" if added else "signed already, nothing added"
+    talk = f"{describe(after)}: {new}, {len(after.signers)} in all"
     output.note(talk)
     if path != output.STDOUT:
         output.result(

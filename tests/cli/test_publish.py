@@ -132,7 +132,7 @@ def problem(status: int, kind: str, detail: str, **more: str) -> Reply:
             "403 the namespace",
             "teelog namespace new",
         ),
-        (problem(403, "wrong-key", "signed by none of the keys"), "403 signed by none", "teelog release sign"),
+        (problem(403, "wrong-key", "signed by none of the keys"), "403 signed by none", "teelog release new"),
         (
             problem(422, "malformed-entry", "not a stream", pointer="/predicate/stream"),
             "422 /predicate/stream: not a stream",
