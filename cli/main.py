@@ -87,6 +87,7 @@ class LazyGroup(click.Group):
         return [CompletionItem(name, help=COMMANDS[name].help) for name in names]
 
 
+@click.version_option(teelog.__version__, prog_name="teelog", message="%(prog)s %(version)s")
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def root() -> None:
     """A transparency log for what runs inside trusted execution environments.
@@ -236,7 +237,8 @@ def _tell_usage(error: click.UsageError, as_json: bool) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         output.help_text(error.format_message())
         return error.exit_code
-    output.error(error.format_message().removesuffix("."), hint=f"{path} --help", code=error.exit_code, as_json=as_json)
+    cause = " ".join(error.format_message().split()).removesuffix(".")  # a choice is told in several lines
+    output.error(cause, hint=f"{path} --help", code=error.exit_code, as_json=as_json)
     return error.exit_code
 
 

@@ -111,6 +111,10 @@ def test_an_exit_code_that_a_command_chose_is_kept(monkeypatch: pytest.MonkeyPat
     assert teelog("version").code == 1
 
 
+def test_the_version_is_an_option_too():
+    assert teelog("version").text.startswith(teelog("--version").text.strip())
+
+
 def test_version_names_itself():
     assert teelog("version").text.startswith("teelog ")
     assert teelog("version", "--json").json["schema"] == "teelog-version/v1"
