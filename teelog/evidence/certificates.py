@@ -13,9 +13,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -59,8 +59,7 @@ _PEM = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Certificate:
+class Certificate(msgspec.Struct, frozen=True, dict=True):
     """der: the whole. tbs: the part that is signed. scheme: one of the names above, None for any other algorithm.
 
     issuer, subject: DER of the names; the common names beside them are empty where there is none. not_before,

@@ -125,16 +125,18 @@ def _root(product: str, roots: Roots, given: Iterable[Certificate]) -> Certifica
     return root
 
 
-def _known(roots: Roots, name: str) -> list[Certificate]:
-    """Of the roots' certificates, those whose subject could be ``name``; the others are not even parsed."""
-    marker = name.encode()
-    return [_load_known(der) for der in roots.certificates if marker in der]
+def _known(roots: Roots, name: str) -> tuple[Certificate, ...]:
+    return _parsed(roots.certificates, name)
 
 
 @lru_cache(maxsize=64)
-def _load_known(der: bytes) -> Certificate:
-    """Roots and intermediates are the same every time; reading them would cost as much as a signature check."""
-    return certificates.load_cert(der)
+def _parsed(ders: tuple[bytes, ...], name: str) -> tuple[Certificate, ...]:
+    """Those whose subject could be ``name``; the others are not even parsed.
+
+    Kept, since roots and intermediates are the same every time: parsing them costs as much as a signature check.
+    """
+    marker = name.encode()
+    return tuple(certificates.load_cert(der) for der in ders if marker in der)
 
 
 def _intermediate(

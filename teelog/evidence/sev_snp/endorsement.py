@@ -93,7 +93,10 @@ def _hwid(value: bytes | None, version: int) -> bytes | None:
 
 
 def _integer(certificate: Certificate, name: str) -> int:
-    value = asn1.integer(asn1.only(_value(certificate, name), asn1.INTEGER, name), name)
+    raw = _value(certificate, name)
+    if len(raw) == 3 and raw[:2] == b"\x02\x01" and raw[2] < 0x80:  # most of them, said first
+        return raw[2]
+    value = asn1.integer(asn1.only(raw, asn1.INTEGER, name), name)
     if not 0 <= value <= 255:
         raise _error(f"extension {name} is no security version", expected="0 to 255", actual=value)
     return value

@@ -11,6 +11,8 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from teelog.errors import MalformedError
 
 SIZE = 0x4A0
@@ -90,8 +92,7 @@ class Tcb:
         return " ".join(f"{name} {value}" for name, value in self.parts().items())
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(msgspec.Struct, frozen=True):
     """family, model, stepping: CPUID, None in version 2, which does not say. signature: (r, s).
 
     guest_policy, platform_info: the raw 64 bits; see `policy_flags`, `platform_flags`. signing_key: VCEK, VLEK or NONE.
