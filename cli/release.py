@@ -147,7 +147,7 @@ def _variants(register_files: tuple[Path, ...], require_file: Path | None) -> tu
                 f"{path}: {error.message}",
                 expected=error.expected,
                 actual=error.actual,
-                hint=error.hint or f"teelog measure sev-snp ... --json > {path}",
+                hint=error.hint or "teelog measure sev-snp ... --json > regs.json",
             ) from error
         for v in document.variants:
             block = asked.get(v.platform, {})
