@@ -195,7 +195,10 @@ def forks(witness: Path, out: Path | None) -> None:
         out.mkdir(parents=True, exist_ok=True)
         for path, data in found:
             output.write_file(out / path.name, data)
-    lines = [f"{one['log']}  sizes {one['first']} and {one['second']}  {one['file']}" for one in listed]
+    lines = [
+        f"{one['log']}  sizes {one['first']} and {one['second']}  {path if out is None else out / path.name}"
+        for one, (path, _) in zip(listed, found, strict=True)
+    ]
     output.result(
         lines or ["no log has forked in front of this witness"],
         {"schema": "teelog-witness-forks/v1", "forks": listed, "exported_to": out},

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import aiohttp
 
-from teelog.errors import MalformedError, RefusedError, UnavailableError
+from teelog.errors import ConfigError, MalformedError, RefusedError, UnavailableError
 from teelog.log_server import batch as batching
 from teelog.log_server import config, recovery, unconfirmed
 from teelog.log_server.directory import LogDirectory
@@ -62,7 +62,12 @@ async def allow(path: Path, entry: bytes, clock: Clock) -> Allowed:
     directory = LogDirectory(path)
     if _answers(directory.admin_socket):
         return await _through_server(directory.admin_socket, entry, namespace)
-    return _directly(directory, origin, entry, namespace, clock)
+    try:
+        return _directly(directory, origin, entry, namespace, clock)
+    except ConfigError:
+        if not _answers(directory.admin_socket):
+            raise
+    return await _through_server(directory.admin_socket, entry, namespace)  # it was starting meanwhile
 
 
 def _answers(path: Path) -> bool:
