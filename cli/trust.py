@@ -254,6 +254,7 @@ def check(file: str) -> None:
     for name, rule in known.streams.items():
         rows.append(("stream", f"{name}, svn {rule.min_svn} or above, {len(rule.deny)} denied"))
     rows += [("platform", f"{name}: {', '.join(table) or 'no demands'}") for name, table in known.floors.items()]
+    rows += [("roots", f"{name}: {', '.join(own.pins)}, your own") for name, own in known.roots.items()]
     rows += [("off", name) for name in sorted(known.off)]
     output.result(
         [*output.columns(rows), *(f"problem    {problem}" for problem in problems)],
@@ -298,5 +299,6 @@ def _problems(known: Trust) -> list[str]:
         found.append("no stream is listed: no release can pass")
     if known.max_age > LONG_AGE:
         found.append(f"max_age is long: a withdrawn release passes for {known.max_age // 86_400} days")
+    found += [f"{name} hardware is judged by roots of your own, not by the vendor's" for name in known.roots]
     found += [f"{name} is off" for name in sorted(known.off)]
     return found

@@ -81,7 +81,13 @@ def _stream(_context: click.Context, _option: click.Parameter, value: str) -> st
 @click.option("--nonce", metavar="HEX", callback=_hex, help="The challenge that the evidence must answer.")
 @click.option("--report-data", metavar="HEX", callback=_hex, help="Instead: the platform's whole field.")
 @click.option("--binds", "binds_file", metavar="FILE", help="A public key or output that it must commit to.")
-@click.option("--without", "without", type=click.Choice(list(Check)), multiple=True, help="Waive a check; repeatable.")
+@click.option(
+    "--without",
+    "without",
+    type=click.Choice([check.value for check in Check]),
+    multiple=True,
+    help="Waive a check; repeatable.",
+)
 @click.option("--at", "at", metavar="TIME", callback=_time, help="Judge as of 2026-01-31, or with T12:00:00Z.")
 @click.option("--historical", is_flag=True, help="With --at: exit code 0 if it was verified at that time.")
 @click.option("--result-key", metavar="KEYREF", help="Sign the verdict as an attestation result with this key.")
@@ -133,7 +139,10 @@ def command(
     if len(namespace_proofs) > len(namespaces) or (proof_file and not release_file):
         raise click.UsageError("a proof without its statement")
     trust = trusts.load(trust_file)
+    for platform in trust.roots:
+        output.warn(f"{platform} hardware is judged by the trust file's own roots, not by the vendor's")
     state = _open_state(state_folder)
+    seen = _recall(state, trust)
     verdict = _appraise(
         evidence=_read(evidence_file, MAX_EVIDENCE, "evidence"),
         endorsements=[files.read(path, what="endorsement") for path in endorsements],
@@ -146,12 +155,13 @@ def command(
         trust=trust,
         expect=Expect(stream, nonce, report_data, _bound(binds_file)),
         now=int(time.time()) if at is None else int(at.timestamp()),
-        seen=_recall(state, trust),
+        seen=seen,
         without=frozenset(map(Check, without)),
         historical=at is not None,
         state=state,
     )
-    _remember(state, trust, verdict, state_folder)
+    if verdict.seen is not None and verdict.seen.checkpoints != seen.checkpoints:
+        _remember(state, trust, verdict, state_folder)
     if result_key is not None and result_out is not None:
         _write_result(verdict, result_key, result_out, verifier or stream.partition("/")[0])
     _report(verdict, historical, result_out)

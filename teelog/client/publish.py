@@ -14,11 +14,13 @@ import stamina
 
 from teelog.client.http import HttpClient, check_url
 from teelog.errors import NotWitnessed, UnavailableError
+from teelog.statement import ear, jws
 from teelog.tlog.policy import Policy
 from teelog.tlog.proof import MAX_LENGTH, VerifiedInclusion, parse_proof, verify_proof
 from teelog.tlog.rfc6962 import leaf_hash
 
 CONTENT_TYPE = "application/json"
+RESULT_TYPE = ear.MEDIA_TYPES[0]
 ACCEPT = "text/plain"
 WAIT_FIRST = 0.2  # seconds
 WAIT_MOST = 5.0  # seconds
@@ -45,9 +47,10 @@ async def publish(http: HttpClient, url: str, entry: bytes, policy: Policy, *, t
     place = f"{check_url(url)}/entries"
 
     async def once(left: float) -> Published:
-        answer = await http.post(place, entry, CONTENT_TYPE, MAX_LENGTH, accept=ACCEPT, timeout=left)
+        answer = await http.post(place, entry, content_type, MAX_LENGTH, accept=ACCEPT, timeout=left)
         return _verified(answer.body, entry_leaf, policy, answer.status == 201)
 
+    content_type = RESULT_TYPE if jws.looks_like(entry) else CONTENT_TYPE
     entry_leaf = leaf_hash(entry)
     return await _until(timeout, once, tell)
 

@@ -88,9 +88,7 @@ def test_with_json_stdout_is_one_object(capsys: pytest.CaptureFixture[str]):
     output.begin()
     _with_json(body).main(["--json"], standalone_mode=False)
     captured = capsys.readouterr()
-    assert (
-        captured.out == '{"schema": "x/v1", "root": "01ff", "path": "a", "text": "\\u202e\\u001b"}\n'
-    )
+    assert captured.out == '{"schema": "x/v1", "root": "01ff", "path": "a", "text": "\\u202e\\u001b"}\n'
     assert captured.err == "shown on stderr\n"
 
 
