@@ -58,7 +58,7 @@ def proof_verify(folder: Path, settings: Settings) -> list[Row]:
     script = Path(sys.executable).with_name("teelog")
     times = settings.count(9, 3)
     command = [str(script), "proof", "verify", str(entry), "--proof", str(proof), "--policy", str(policy)]
-    base, ours = interleave(
+    _, base, ours = interleave(
         lambda _: _seconds([sys.executable, "-c", BASE], times), lambda _: _seconds(command, times), settings
     )
     return [

@@ -148,7 +148,7 @@ def large_log(folder: Path, settings: Settings) -> list[Row]:
         progress(f"  {large.size} entries")
     gc.collect()
     gc.freeze()
-    base, ours = interleave(lambda _: small.add(FLUSH) / FLUSH, lambda _: large.add(FLUSH) / FLUSH, settings)
+    _, base, ours = interleave(lambda _: small.add(FLUSH) / FLUSH, lambda _: large.add(FLUSH) / FLUSH, settings)
     held = large.size + 1
     small.close()
     large.close()

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -23,7 +23,8 @@ def family(pid: int) -> list[int]:
     found = [pid]
     for each in found:
         for task in Path(f"/proc/{each}/task").glob("*/children"):
-            found += map(int, task.read_text().split())
+            with suppress(FileNotFoundError, ProcessLookupError):
+                found += map(int, task.read_text().split())
     return found
 
 
@@ -31,8 +32,9 @@ def cpu_seconds(pid: int) -> float:
     """User and system time of a process and its living descendants."""
     total = 0
     for each in family(pid):
-        fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+            total += int(fields[11]) + int(fields[12])
     return total / TICKS
 
 
@@ -44,6 +46,26 @@ def memory_bytes(pid: int) -> int:
             if line.startswith("Pss:"):
                 total += int(line.split()[1]) * 1_024
     return total
+
+
+class Others:
+    """What processes other than ours, and other machines on the same hardware, take of the cores from now on."""
+
+    def __init__(self) -> None:
+        self._begin = time.monotonic()
+        self._busy = self._others()
+
+    def cores(self) -> float:
+        return max(0.0, self._others() - self._busy) / (time.monotonic() - self._begin)
+
+    @staticmethod
+    def _others() -> float:
+        """Seconds of CPU that were used, and not by us."""
+        # user, nice, system, idle, iowait, irq, softirq, steal
+        times = [int(item) for item in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        own = os.times()
+        ended = own.children_user + own.children_system
+        return (sum(times) - times[3] - times[4]) / TICKS - cpu_seconds(os.getpid()) - ended
 
 
 @contextmanager

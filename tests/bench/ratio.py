@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import statistics
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tests.bench.processes import Others
+
+QUIET = 0.1
+"""Cores that other processes may take."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """rounds: of A and B each. scale: 1.0 for the full measurement, less for a quick look."""
+    """rounds: of A and B each. more: times as many at most, where others disturb. patience: seconds that a round waits
+    for a quiet moment. scale: 1.0 for the full measurement, less for a quick look. disturbed: of each row, cores that
+    others took in its worst round.
+    """
 
     rounds: int = 5
     scale: float = 1.0
+    more: int = 1
+    patience: float = 0.0
+    disturbed: list[float] = field(default_factory=list)
+
+    @property
+    def most(self) -> int:
+        """Rounds that there may be."""
+        return self.rounds * self.more
 
     def count(self, full: int, least: int = 1) -> int:
         return max(least, int(full * self.scale))
@@ -65,16 +83,44 @@ class Row:
         return f"{'<=' if self.at_most else '>='} {self.bound:g}"
 
 
-def interleave(
-    base: Callable[[int], float], ours: Callable[[int], float], settings: Settings
-) -> tuple[list[float], list[float]]:
-    """Runs A B A B ...; gives the values of A and of B. The callables get the round's number."""
-    first, second = [], []
-    for number in range(settings.rounds):
-        first.append(base(number))
-        second.append(ours(number))
-        progress(f"  round {number + 1}/{settings.rounds}: {first[-1]:.6g} {second[-1]:.6g}")
-    return first, second
+class Rounds(NamedTuple):
+    """The rounds that count: their numbers, and the values of A and of B."""
+
+    numbers: tuple[int, ...]
+    base: tuple[float, ...]
+    ours: tuple[float, ...]
+
+
+def interleave(base: Callable[[int], float], ours: Callable[[int], float], settings: Settings) -> Rounds:
+    """Runs A B A B ... The callables get the round's number.
+
+    A round begins when nothing else runs, or when patience ends. One in which other processes took more than a tenth
+    of a core is run again, ``more`` times as often at most; the quietest rounds count, whatever they say.
+    """
+    found: list[tuple[float, int, float, float]] = []
+    quiet = 0
+    while quiet < settings.rounds and len(found) < settings.rounds * settings.more:
+        await_quiet(settings.patience)
+        others = Others()
+        values = base(len(found)), ours(len(found))
+        taken = others.cores()
+        found.append((taken, len(found), *values))
+        quiet += taken <= QUIET
+        progress(f"  round {len(found)}: {values[0]:.6g} {values[1]:.6g}; others took {taken:.2f} cores")
+    kept = sorted(found)[: settings.rounds]
+    disturbed, numbers, first, second = zip(*kept, strict=True)
+    settings.disturbed.append(max(disturbed))
+    return Rounds(numbers, first, second)
+
+
+def await_quiet(seconds: float) -> None:
+    """Waits for half a second in which nothing else runs, ``seconds`` at most."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        others = Others()
+        time.sleep(0.5)
+        if others.cores() <= QUIET:
+            return
 
 
 def quotients(above: Sequence[float], below: Sequence[float]) -> list[float]:

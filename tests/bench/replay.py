@@ -44,7 +44,7 @@ def whole_log(folder: Path, settings: Settings) -> list[Row]:
             raise AssertionError(f"replay found problems: {found.problems}")
         return len(logged) / (time.perf_counter() - begin)
 
-    hashed, replayed = interleave(base, ours, settings)
+    _, hashed, replayed = interleave(base, ours, settings)
     return [
         Row(
             name="replay",

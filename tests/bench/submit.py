@@ -68,14 +68,14 @@ def bench(folder: Path, count: int, interval_ms: int, workers: int) -> Iterator[
 
 def batch(folder: Path, settings: Settings, workers: int) -> list[Row]:
     each = settings.count(16_000, 4_000)
-    with bench(folder, each * (settings.rounds + 1), 20, workers) as ours, bare.verifiers() as primitive:
+    with bench(folder, each * (settings.most + 1), 20, workers) as ours, bare.verifiers() as primitive:
 
         def run(_: int) -> float:
             outcome = ours.drive(each, mode="batch", size=BATCH, connections=SENDERS)
             return float(outcome["done"] / outcome["seconds"])
 
         run(0)
-        base, rates = interleave(lambda _: primitive.rate(settings.count(6_000, 1_000)), run, settings)
+        _, base, rates = interleave(lambda _: primitive.rate(settings.count(6_000, 1_000)), run, settings)
     return [
         Row(
             name="batch" if not workers else "batch-workers",
@@ -96,7 +96,7 @@ def post(folder: Path, settings: Settings, connections: int, interval_ms: int, w
     most = int(6_000 * seconds) + connections  # a faster server is done sooner
     cpu: list[tuple[float, float, float]] = []
     with (
-        bench(folder, most * (settings.rounds + 1), interval_ms, workers) as ours,
+        bench(folder, most * (settings.most + 1), interval_ms, workers) as ours,
         processes.empty_handler() as (empty_pid, empty_port),
     ):
         ours.drive(most, mode="closed", connections=connections, seconds=min(1.0, seconds))
@@ -122,14 +122,14 @@ def post(folder: Path, settings: Settings, connections: int, interval_ms: int, w
         name=f"post-{connections}" + ("-workers" if workers else ""),
         what=f"one POST each, {connections:,} connections, interval {interval_ms} ms, {fronts(workers)}",
         against="an empty one-process aiohttp handler under the same load",
-        samples=quotients(rates[1], rates[0]),
+        samples=quotients(rates.ours, rates.base),
         bound=bound,
         unit="/s",
-        base=rates[0],
-        ours=rates[1],
+        base=rates.base,
+        ours=rates.ours,
         notes={"at most connections / interval": round(connections * 1000 / interval_ms)},
     )
-    return [row, _cpu_row(cpu, connections, interval_ms, workers)]
+    return [row, _cpu_row([cpu[number] for number in rates.numbers], connections, interval_ms, workers)]
 
 
 def _cpu_row(cpu: list[tuple[float, float, float]], connections: int, interval_ms: int, workers: int) -> Row:

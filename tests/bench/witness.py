@@ -78,7 +78,7 @@ class Growing:
 def add_checkpoint(folder: Path, settings: Settings) -> list[Row]:
     log = Growing()
     count = settings.count(1_500)
-    rounds = [[log.grow() for _ in range(count)] for _ in range(settings.rounds + 1)]
+    rounds = [[log.grow() for _ in range(count)] for _ in range(settings.most + 1)]
     parts = _Parts(folder / "parts.db")
     with (
         serving(folder / "w1", str(log.signer.verifier)) as (_, port, _),
@@ -96,7 +96,7 @@ def add_checkpoint(folder: Path, settings: Settings) -> list[Row]:
             return len(requests) / (time.perf_counter() - begin)
 
         run(rounds[0])
-        base, ours = interleave(lambda _: parts.rate(count), lambda number: run(rounds[number + 1]), settings)
+        _, base, ours = interleave(lambda _: parts.rate(count), lambda number: run(rounds[number + 1]), settings)
     return [
         Row(
             name="witness",
