@@ -283,4 +283,5 @@ def _compare(variants: tuple[Variant, ...], path: Path) -> None:
         output.warn(f"the release leaves register {name} open: any value passes")
     for other in agreement.unmeasured:
         output.warn(f"not measured, so not compared: {other.platform} {expectation.describe(other.when)}")
-    output.note(f"equal to {statements.describe(made)} in {len(variants)} variant(s); no signature was verified")
+    compared = f"{len(variants)} variant{'' if len(variants) == 1 else 's'}"
+    output.note(f"equal to {statements.describe(made)} in {compared}; no signature was verified")

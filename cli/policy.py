@@ -256,7 +256,7 @@ def show(file: str) -> None:
         for each in policy.witnesses.values()
     ]
     groups = [
-        ("group", g.name, f"{g.threshold} of {len(g.members)}", ", ".join(g.members)) for g in policy.groups.values()
+        ("group  ", g.name, f"{g.threshold} of {len(g.members)}", ", ".join(g.members)) for g in policy.groups.values()
     ]
     output.result(
         [*output.columns(rows), *output.columns(groups), f"quorum   {policy.quorum}"],

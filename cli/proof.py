@@ -218,7 +218,7 @@ def show(file: str) -> None:
             f"log         {head.origin}",
             f"index       {proof.index} of {head.size}",
             f"root        {head.root.hex()}",
-            f"proof       {len(proof.hashes)} hashes",
+            f"proof       {len(proof.hashes)} hash{'' if len(proof.hashes) == 1 else 'es'}",
             *([f"extra       {len(extra)} bytes that nothing vouches for"] if extra else []),
             *(f"signature   {line.name} {line.key_id.hex()}" for line in unverified.signatures),
         ],

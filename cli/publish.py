@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _HINTS = {
     "unknown-namespace": "teelog namespace new; the log's operator logs it with: teelog log allow LOG FILE",
     "wrong-key": "teelog release new, and sign that with keys that the namespace lists only: a signature stays",
+    "not-allowed": "hand it to the log's operator, who logs a namespace with: teelog log allow LOG FILE",
     "bad-signature": "teelog release sign FILE --key KEYREF",
     "frozen": "teelog log status: the log has ended",
 }

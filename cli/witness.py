@@ -117,7 +117,7 @@ def list_logs(witness: Path) -> None:
 
     with directory.read_state(witness) as store:
         rows = [(entry, store.head(entry.origin)) for entry in store.logs()]
-    header = ("ORIGIN", "SIZE", "COSIGNED", "STATE", "PER DAY", "URL", "CONTACT")
+    header = ("origin", "size", "cosigned", "state", "per day", "url", "contact")
     lines = [
         (
             entry.origin,
