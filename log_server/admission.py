@@ -92,7 +92,7 @@ class Admission:
                 raise Problem(
                     P.NOT_ALLOWED,
                     "a log's policy is written by its operator",
-                    hint="teelog log init, teelog log freeze",
+                    hint="teelog log init",
                 )
         except TeelogError as error:
             raise problems.of(error) from error
