@@ -65,11 +65,11 @@ class World:
     def read(self, name: str) -> bytes:
         return (self.folder / name).read_bytes()
 
-    def release(self, name: str, *, key: str = "acme.key", stream: str = STREAM) -> str:
+    def release(self, name: str, *, key: str = "acme.key", stream: str = STREAM, registers: str = "regs.json") -> str:
         """A new signed release, not published yet; its file."""
         self.versions += 1
         what = ("--stream", stream, "--version", f"1.0.{self.versions}", "--svn", self.versions)
-        self.run("release", "new", *what, "--registers", "regs.json", "--out", name)
+        self.run("release", "new", *what, "--registers", registers, "--out", name)
         self.run("release", "sign", name, "--key", key)
         return name
 
@@ -85,6 +85,7 @@ def world(folder: Path) -> Iterator[World]:
         ports = demo_processes.free_ports(5)
         made.ports = dict(zip(("LOG", *WITNESSES), ports, strict=True))
         made.run("key", "generate", "--name", "acme.example", "--out", "acme.key")
+        made.run("key", "generate", "--name", "verifier.example", "--out", "verifier.key")
         made.run("log", "init", "LOG", "--origin", ORIGIN)
         asked: list[str] = []
         for name in WITNESSES:
@@ -95,7 +96,7 @@ def world(folder: Path) -> Iterator[World]:
         made.run("policy", "new", *log, *asked, "--quorum", 3, to="policy.txt")
         made.start(*WITNESSES)
         made.start("LOG")
-        roles = ("--owner", "acme.key", "--release", "acme.key", "--status", "acme.key")
+        roles = ("--owner", "acme.key", "--release", "acme.key", "--status", "acme.key", "--result", "verifier.key")
         made.run("namespace", "new", "--namespace", "acme.example", "--log", ORIGIN, *roles, "--out", "ns.json")
         made.run("log", "allow", "LOG", "ns.json")
         made.file("OVMF.fd", demo_firmware.image())
