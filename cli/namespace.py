@@ -72,7 +72,7 @@ def new(
     unsigned = draft.read(namespace.payload(predicate))
     signers = [keyref.load_signer(ref) for ref in dict.fromkeys(owner) if not _is_public_file(ref)]
     signed = draft.sign(unsigned, signers)
-    output.write_file(out, signed.file)
+    statements.write_new(out, signed)
     if out != output.STDOUT:
         output.result(_lines(signed), {"schema": "teelog-namespace/v1", "file": out, **_json(signed)})
 

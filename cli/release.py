@@ -120,7 +120,7 @@ def new(
         artifacts = register_files
     subject = tuple([_artifact(path) for path in artifacts] + subjects)
     made = draft.read(release.payload(predicate, subject))
-    output.write_file(out, made.file)
+    statements.write_new(out, made)
     if out != output.STDOUT:
         output.note(f"next: teelog release sign {out} --key KEYREF")
         output.result(_lines(made), {"schema": "teelog-release/v1", "file": out, **_json(made)})

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from teelog.cli import files, output
-from teelog.errors import MalformedError
+from teelog.errors import ConfigError, MalformedError, TeelogError
 from teelog.statement import draft, dsse, release
 from teelog.statement.admit import Kind
 from teelog.statement.draft import Draft
@@ -17,6 +17,29 @@ from teelog.statement.ear import Result
 def read(path: str) -> Draft:
     """Raises UnavailableError, MalformedError."""
     return draft.read(files.read(path, dsse.MAX_FILE, "statement"))
+
+
+def write_new(path: str, statement: Draft) -> None:
+    """Writes a statement just made. Raises ConfigError where that would destroy another one that is signed.
+
+    A draft may be made again and again; a signed statement may be on a log, and its proof fits its bytes only.
+    """
+    if path != output.STDOUT and Path(path).exists() and _would_lose(path, statement):
+        raise ConfigError(
+            f"{path} holds a signed statement, which would be lost",
+            expected="a new file, or one that nobody has signed",
+            hint=f"choose another --out, or remove {path} first",
+        )
+    output.write_file(path, statement.file)
+
+
+def _would_lose(path: str, statement: Draft) -> bool:
+    try:
+        held = read(path)
+    except TeelogError:
+        return False  # no statement at all: not ours to guard
+    kept = held.statement_id == statement.statement_id and set(held.signers) <= set(statement.signers)
+    return bool(held.signers) and not kept
 
 
 def sign(path: str, refs: Sequence[str], only: Kind | None = None) -> None:

@@ -54,6 +54,17 @@ def test_new_then_sign_makes_what_a_log_admits(folder: Path) -> None:
     assert signed.json["statement_id"] == parsed.statement_id
 
 
+def test_new_does_not_destroy_a_signed_statement(folder: Path) -> None:
+    assert new().code == 0
+    assert teelog("release", "sign", "release.json", "--key", "acme.key").code == 0
+    signed = (folder / "release.json").read_bytes()
+    for stream in ("acme.example/inference/stable", "acme.example/inference/beta"):
+        refused = new(stream=stream)
+        assert refused.code == 6
+        assert "holds a signed statement" in refused.stderr
+        assert (folder / "release.json").read_bytes() == signed
+
+
 def test_new_writes_the_bare_statement_and_the_same_bytes_again(folder: Path) -> None:
     assert new().code == 0
     before = (folder / "release.json").read_bytes()
