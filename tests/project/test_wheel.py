@@ -109,6 +109,39 @@ def test_a_verifier_needs_the_base_dependencies_only(base: Installed):
     assert "No module named" in call(base.bin / "python", "-c", "import aiohttp", cwd=base.place, code=1)
 
 
+VERIFY = """
+import pathlib, sys, time
+import teelog
+from teelog import Check, Expect, LoggedFile
+
+place, nonce = pathlib.Path(sys.argv[1]), bytes.fromhex(sys.argv[2])
+read = lambda name: (place / name).read_bytes()
+given = dict(
+    evidence=read("report.bin"),
+    endorsements=[read("chain.pem")],
+    release=LoggedFile(read("release.json"), read("release.tlog-proof")),
+    namespaces=[LoggedFile(read("ns.json"), read("ns.tlog-proof"))],
+    trust=teelog.trust.parse(read("trust.toml"), read),
+    now=int(time.time()),
+    without=[Check.ALLOWED_NOW, Check.BINDING],
+)
+stream = "acme.example/inference/stable"
+print(teelog.verify(**given, expect=Expect(stream, nonce=nonce)).overall)
+try:
+    teelog.verify(**given, expect=Expect(stream, nonce=b"another"))
+except teelog.NotVerified as error:
+    print(error.message)
+"""
+
+
+def test_a_machine_is_verified_with_the_base_dependencies_only(base: Installed, tmp_path: Path):
+    from tests.cli import machine
+
+    made = machine.world(tmp_path)
+    told = call(base.bin / "python", "-W", "error", "-c", VERIFY, made.folder, machine.NONCE.hex(), cwd=base.place)
+    assert told == "verified-with-waivers\nfreshness: the report data answers another request\n"
+
+
 def test_the_command_without_its_extra_says_what_to_install(base: Installed):
     told = call(base.bin / "teelog", "version", cwd=base.place, code=6)
     assert told == "error: the command line is not installed\nnext: pip install 'teelog[cli]'\n"
