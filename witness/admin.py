@@ -20,8 +20,8 @@ import msgspec
 from aiohttp import web
 
 from teelog.errors import ConfigError, RefusedError, TeelogError, UnavailableError
+from teelog.serving import Handler
 from teelog.witness import registry
-from teelog.witness.connections import Handler
 from teelog.witness.directory import SOCKET, Witness, load, locked, open_state
 from teelog.witness.engine import Engine
 from teelog.witness.state import Store

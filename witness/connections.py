@@ -1,58 +1,58 @@
-"""aiohttp's server with a bound on connections from one address (A-01, A-09)."""
+"""The witness's listeners: ``teelog.serving`` under the limits of ``witness.toml``."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable
-
+import structlog
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
 
+from teelog.serving import Bounds, GuardedServer, Handler
+from teelog.witness.directory import Limits
 from teelog.witness.limits import network
 
-IDLE_SECONDS = 75.0  # between two requests, and from connecting to the end of the first header
-LINGER_SECONDS = 1.0  # a refused body is read on so long, that the client sees the answer
-MAX_LINE = 4096  # bytes of a request line and of one header field
-MAX_FIELDS = 64
+IDLE_SECONDS = 75.0
+WRITE_SECONDS = 60.0
+LINGER_SECONDS = 1.0
+HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+log = structlog.get_logger("teelog.witness")
 
 
-class BoundedServer(web.Server):
-    """Answers requests with ``handler``, at most ``per_address`` connections from one address; 0 = no bound."""
+def public(handler: Handler, limits: Limits) -> GuardedServer:
+    """For everybody. A trusted proxy's connections are bounded only in all."""
+    proxies = proxy_networks(limits)
 
-    def __init__(self, handler: Handler, per_address: int = 0, unbounded: frozenset[str] = frozenset()) -> None:
-        super().__init__(
-            handler,
-            access_log=None,
-            auto_decompress=False,  # A-04
-            keepalive_timeout=IDLE_SECONDS,
-            lingering_time=LINGER_SECONDS,
-            max_line_size=MAX_LINE,
-            max_field_size=MAX_LINE,
-            max_headers=MAX_FIELDS,
-        )
-        self._per_address = per_address
-        self._unbounded = unbounded
-        self._open: Counter[str] = Counter()
-        self._address: dict[RequestHandler, str] = {}
+    def counted(peer: str) -> str | None:
+        address = network(peer)
+        return None if not limits.connections_per_address or address in proxies else address
 
-    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        super().connection_made(handler, transport)
-        peer = transport.get_extra_info("peername")
-        address = network(peer[0] if isinstance(peer, tuple) else None)
-        if not self._per_address or address in self._unbounded:
-            return
-        self._address[handler] = address
-        self._open[address] += 1
-        if self._open[address] > self._per_address:
-            transport.abort()
+    return GuardedServer(handler, _bounds(limits), counted=counted, refusal=_refusal, failed=_failed)
 
-    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
-        address = self._address.pop(handler, None)
-        if address is not None:
-            self._open[address] -= 1
-            if not self._open[address]:
-                del self._open[address]
-        super().connection_lost(handler, exc)
+
+def private(handler: Handler, limits: Limits) -> GuardedServer:
+    """For the operator."""
+    return GuardedServer(handler, _bounds(limits), counted=lambda _: None, refusal=_refusal, failed=_failed)
+
+
+def proxy_networks(limits: Limits) -> frozenset[str]:
+    return frozenset(network(address) for address in limits.trusted_proxies)
+
+
+def _bounds(limits: Limits) -> Bounds:
+    return Bounds(
+        header_seconds=limits.header_seconds,
+        idle_seconds=IDLE_SECONDS,
+        write_seconds=WRITE_SECONDS,
+        linger_seconds=LINGER_SECONDS,
+        connections=limits.connections,
+        per_address=limits.connections_per_address,
+    )
+
+
+def _refusal(status: int) -> web.Response:
+    # A-32: one fixed line, whatever came.
+    line = b"the request failed\n" if status >= 500 else b"not a request that this server reads\n"
+    return web.Response(status=status, body=line, headers={**HEADERS, "Content-Type": "text/plain; charset=utf-8"})
+
+
+def _failed(error: BaseException | None) -> None:
+    log.error("request failed", exc_info=error)

@@ -55,8 +55,17 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     per_address_per_second: float = 100.0  # requests with a body, sustained
     per_address_burst: int = 1000  # requests
-    connections_per_address: int = 256
+    connections: int = 8192  # open at once, on one listener
+    connections_per_address: int = 256  # of them; 0 = no bound
+    header_seconds: float = 10.0  # from a request's first byte to the end of its header
     trusted_proxies: tuple[str, ...] = ()  # addresses whose X-Forwarded-For is believed
+
+    def __post_init__(self) -> None:
+        for name in ("per_address_per_second", "per_address_burst", "connections", "header_seconds"):
+            if not getattr(self, name) > 0:  # nor NaN
+                raise ValueError(f"limits.{name} is not above 0")
+        if self.connections_per_address < 0:
+            raise ValueError("limits.connections_per_address is negative")
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

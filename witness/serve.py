@@ -10,16 +10,18 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import structlog
 from aiohttp import web
+from msgspec import structs
 
 from teelog.errors import ConfigError, UnavailableError
+from teelog.serving import GuardedServer, make_room
 from teelog.witness import admin
-from teelog.witness.connections import BoundedServer
+from teelog.witness.connections import private
 from teelog.witness.decide import Answer, refuse
 from teelog.witness.directory import PUBLISHED, SOCKET, Witness, load, locked, open_published, open_state
 from teelog.witness.engine import Engine
@@ -57,7 +59,14 @@ def serve(
             raise UnavailableError(f"{path} is in use by another process", expected="one witness for one folder")
         configure_logging()
         with asyncio.Runner(loop_factory=_loop) as runner:
-            runner.run(_serve(load(path), listen, admin_listen, ready, step))
+            runner.run(_serve(_fitted(load(path)), listen, admin_listen, ready, step))
+
+
+def _fitted(witness: Witness) -> Witness:
+    """With no more connections than this process may have open, besides its files."""
+    config = witness.config
+    room = make_room(config.limits.connections)
+    return replace(witness, config=structs.replace(config, limits=structs.replace(config.limits, connections=room)))
 
 
 def _loop() -> asyncio.AbstractEventLoop:
@@ -74,6 +83,8 @@ def configure_logging() -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            # Without the values of local variables: requests are among them.
+            structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
             structlog.processors.JSONRenderer(),
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
@@ -114,6 +125,7 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     metrics = Metrics()
+    limits = witness.config.limits
     engine = open_engine(
         witness, metrics, on_fatal=lambda: loop.call_soon_threadsafe(stopping.set), step=step
     )
@@ -127,10 +139,10 @@ async def _serve(
         stack.callback(reader.close)
         socket = admin.listen(witness.path)
         stack.callback(_remove, witness.path / SOCKET)
-        await _listen(stack, BoundedServer(admin.handler(witness, engine)), socket)
+        await _listen(stack, private(admin.handler(witness, engine), limits), socket)
         bound_admin = None
         if admin_listen is not None:
-            bound_admin = await _listen(stack, BoundedServer(_operations(engine, metrics)), admin_listen)
+            bound_admin = await _listen(stack, private(_operations(engine, metrics), limits), admin_listen)
         service = Service(witness, engine, reader, metrics, time.monotonic)
         bound = await _listen(stack, service.server(), listen)
         assert bound is not None
@@ -143,7 +155,7 @@ async def _serve(
         raise UnavailableError("storage failed, the witness has stopped", actual=str(engine.fatal))
 
 
-async def _listen(stack: AsyncExitStack, server: BoundedServer, where: Address | Any) -> Address | None:
+async def _listen(stack: AsyncExitStack, server: GuardedServer, where: Address | Any) -> Address | None:
     runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)

@@ -17,9 +17,10 @@ from http import HTTPStatus
 
 from aiohttp import web
 
+from teelog.serving import GuardedServer
 from teelog.tlog.witness import MAX_REQUEST
 from teelog.witness import decide, page, subtree
-from teelog.witness.connections import BoundedServer
+from teelog.witness.connections import HEADERS, proxy_networks, public
 from teelog.witness.decide import Answer, refuse
 from teelog.witness.directory import Witness
 from teelog.witness.engine import Engine
@@ -33,7 +34,6 @@ ADDRESSES = 16_384  # remembered for rate limits
 ORIGINS = 131_072
 
 _MONITORING = re.compile(r"/([0-9a-f]{64})/checkpoint")
-_COMMON = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 Post = Callable[[bytes], Awaitable[Answer]]
 
@@ -60,12 +60,12 @@ class Service:
         self._monotonic = monotonic
         self._request_seconds = request_seconds
         self._limits = witness.config.limits
-        self._proxies = frozenset(network(address) for address in self._limits.trusted_proxies)
+        self._proxies = proxy_networks(self._limits)
         self._addresses = TokenBuckets(ADDRESSES)
         self._origins = TokenBuckets(ORIGINS)
 
-    def server(self) -> BoundedServer:
-        return BoundedServer(self.handle, self._limits.connections_per_address, self._proxies)
+    def server(self) -> GuardedServer:
+        return public(self.handle, self._limits)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.raw_path
@@ -211,7 +211,7 @@ def _not_allowed(allowed: str) -> web.Response:
 
 def _response(answer: Answer) -> web.Response:
     # W-16: the type goes out as it stands; aiohttp's text= would add a charset.
-    headers = {**_COMMON, "Content-Type": answer.content_type}
+    headers = {**HEADERS, "Content-Type": answer.content_type}
     if answer.retry_after is not None:
         headers["Retry-After"] = str(answer.retry_after)
     return web.Response(status=answer.status, body=answer.body, headers=headers)
