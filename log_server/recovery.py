@@ -115,6 +115,24 @@ def load(state: LogState, store: TileStore, signer: LogSigner, clock: Clock) -> 
     )
 
 
+def require_extended(memory: Memory, before: Memory) -> None:
+    """R-05: what a reload found holds all that this process knew to be committed or published. Raises RolledBack.
+
+    Whoever puts an older copy in a running server's place gets no signature over it, and no witness need tell.
+    """
+    size, root = max((before.size, before.root), (before.published_size, before.published_root))
+    if memory.size >= size and memory.published_size >= before.published_size:
+        found = CompactRange.load(size, memory.tree.reader(memory.applied.size))
+        if found.root() == root:
+            return
+    raise RolledBack(
+        "the log's directory was replaced under the running server",
+        expected=f"an extension of size {size}",
+        actual=f"size {memory.size}",
+        hint="stop the server before its directory is changed; start from the newest copy",
+    )
+
+
 def _published(head: Head, store: TileStore, signer: LogSigner) -> SignedCheckpoint:
     """The published checkpoint, the state's and the public file's brought together."""
     stored = _open(head.published, signer, "the state's published checkpoint")

@@ -13,23 +13,24 @@ too, the writer stops for good and only reads go on.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from teelog.errors import UnavailableError
+from teelog.log_server import answers as answering
 from teelog.log_server import apply as applying
 from teelog.log_server import batch as batching
 from teelog.log_server import recovery
 from teelog.log_server.batch import Waiting
 from teelog.log_server.config import Config
-from teelog.log_server.delivery import Answer, Failure, Leaves, Verdict
+from teelog.log_server.delivery import Answer, Failure
 from teelog.log_server.intake import Intake
 from teelog.log_server.recovery import Memory
 from teelog.log_server.seams import Clock, Conflict, Cosigner, Fenced, LogState, Request, RolledBack, TileStore
 from teelog.log_server.signing import ClockBack, LogSigner
-from teelog.tlog import note, rfc6962, subtree
-from teelog.tlog.tiles import WIDTH
+from teelog.tlog import note
 
 log = logging.getLogger("teelog.log_server")
 
@@ -156,11 +157,13 @@ class Sequencer:
 
     def _reload(self, cause: BaseException) -> bool:
         # R-03: an unknown outcome is fatal for everything in memory; the next act is a reload that succeeds, or none.
-        self._memory = None
+        before, self._memory = self._memory, None
         self._round = None
         self._fail_waiting(Failure("unavailable", LOST, 1.0))
         try:
             self.open()
+            if before is not None:
+                recovery.require_extended(self.memory, before)
         except Exception as error:
             log.exception("the reload failed too")
             error.__context__ = cause
@@ -171,6 +174,15 @@ class Sequencer:
     def _fail_waiting(self, failure: Failure) -> None:
         waiting, self._waiting = self._waiting, []
         self.intake.fail([item.submission for item in waiting], failure)
+
+    @contextmanager
+    def _failing(self, submissions: Sequence[batching.Submission]) -> Iterator[None]:
+        """Around work on what was taken from the pool: what fails here fails them, and frees their place."""
+        try:
+            yield
+        except BaseException:
+            self.intake.fail(submissions, Failure("unavailable", LOST, 1.0))
+            raise
 
     # -- one turn -----------------------------------------------------------------------------------------------------
 
@@ -245,6 +257,7 @@ class Sequencer:
             self._probe_at = self._clock.monotonic() + self.config.intervals.retry_ms / 1000
             return
         self.confirmed()
+        self.signed_at_most = None  # from now on a commit is followed by a signature
         self._proved = True
 
     def _published(self) -> Request:
@@ -260,8 +273,11 @@ class Sequencer:
     def _seal_due(self) -> float:
         """Seconds until the next batch: at its interval, or when a tile is full; the first after idle at once."""
         pooled = self.intake.pooled()
-        if not pooled or self.memory.published_size == 0:  # entry 0 comes first
+        memory = self.memory
+        if not pooled or memory.published_size == 0:  # entry 0 comes first
             return IDLE
+        if memory.size - memory.published_size >= self.config.pool.max_entries:
+            return IDLE  # R-10: what a reload let go of counts as well: without a quorum nothing piles up
         intervals = self.config.intervals
         wait = intervals.seal_min_ms if pooled >= self.config.pool.seal_entries else intervals.batch_ms
         return self._sealed_at + wait / 1000 - self._clock.monotonic()
@@ -270,7 +286,8 @@ class Sequencer:
         memory = self.memory
         submissions = self.intake.take(self.config.pool.batch_entries)
         self._sealed_at = self._clock.monotonic()
-        waiting, plan = batching.decide(submissions, memory)
+        with self._failing(submissions):
+            waiting, plan = batching.decide(submissions, memory)
         self._waiting += waiting  # before anything can fail: an unknown outcome fails them, never forgets them
         if plan is not None:
             batching.commit(plan, memory, self._state)
@@ -351,40 +368,19 @@ class Sequencer:
         ready = [item for item in self._waiting if item.needs <= size]
         if not ready:
             return
+        answers = [(item.submission, Answer(item.submission.ticket, item.verdicts)) for item in ready]
+        leaves = answering.leaves(self.memory, answers)  # before anything is let go: a read that fails forgets nobody
         self._waiting = [item for item in self._waiting if item.needs > size]
-        self._deliver([(item.submission, Answer(item.submission.ticket, item.verdicts)) for item in ready])
-
-    def _deliver(self, answers: list[tuple[batching.Submission, Answer]]) -> None:
-        wanted = {v.index // WIDTH for _, answer in answers for v in answer.verdicts if v.rejected is None}
-        self.intake.answer(answers, self.memory.note, list(self._leaves(wanted)))
-
-    def _leaves(self, wanted: set[int]) -> Iterator[Leaves]:
-        memory = self.memory
-        size = memory.published_size
-        read = memory.tree.reader(size)
-        for index in sorted(wanted):
-            start, end = index * WIDTH, min((index + 1) * WIDTH, size)
-            upper = subtree.prove(start, end, size, read)
-            yield Leaves(index, memory.tree.leaf_hashes(index, size), b"".join(upper))
+        self.intake.answer(answers, self.memory.note, leaves)
 
     def _answer_finds(self) -> None:
         finds = self.intake.take_finds()
         if not finds:
             return
-        memory = self.memory
-        indices = memory.dedup.lookup([item.find for item in finds if item.find], memory.applied.size)
-        answers = []
-        for item in finds:
-            index = indices.get(item.find or b"")
-            known = index is not None and index < memory.published_size and self._is_leaf(index, item.find)
-            verdicts = [Verdict(index)] if known and index is not None else []
-            answers.append((item, Answer(item.ticket, verdicts)))
-        self._deliver(answers)
-
-    def _is_leaf(self, index: int, leaf: bytes | None) -> bool:
-        at = index % WIDTH * rfc6962.HASH_LENGTH
-        hashes = self.memory.tree.leaf_hashes(index // WIDTH, self.memory.published_size)
-        return hashes[at : at + rfc6962.HASH_LENGTH] == leaf
+        with self._failing(finds):
+            answers = answering.look_up(self.memory, finds)
+            leaves = answering.leaves(self.memory, answers)
+        self.intake.answer(answers, self.memory.note, leaves)
 
     # -- in the idle part ---------------------------------------------------------------------------------------------
 
