@@ -6,14 +6,16 @@ import shlex
 import tempfile
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from teelog.cli import demo_attacks, demo_firmware, demo_processes, output
+from teelog.cli import demo_attacks, demo_machine, demo_processes, output
+from teelog.cli.demo_machine import Report
 from teelog.cli.demo_processes import Ran, Servers
 from teelog.errors import ConfigError, TeelogError
 
@@ -24,10 +26,12 @@ WITNESSES = ("W1", "W2", "W3", "W4")
 QUORUM = 3
 COLUMNS = 112
 
-_LAUNCH = (
-    *("--ovmf", "OVMF.fd", "--kernel", "vmlinuz", "--initrd", "initrd.img", "--append", "console=ttyS0"),
-    *("--vcpus", "1,2,4", "--cpu-type", "EPYC-v4"),
+SAME = (
+    *("--statement", "release.json", "--proof", "release.tlog-proof"),
+    *("--namespace", "ns.json", "--namespace-proof", "ns.tlog-proof"),
+    *("--trust", "trust.toml", "--stream", STREAM, "--without", "allowed-now"),
 )
+UNBOUND = ("--without", "binding")
 
 
 @click.command()
@@ -37,8 +41,11 @@ def command(folder: Path | None) -> None:
     """Run the whole story on this machine in under a minute.
 
     A log and four witnesses run as processes of their own on loopback. A vendor measures and publishes a release, an
-    outsider proves it offline; a tampered statement, a proof without the quorum and a second view of the log are
-    refused. All files stay in a folder that is named at the end, no process does.
+    outsider proves it offline, a machine that runs it is verified. Reports of other machines and about other questions,
+    a tampered statement, a proof without the quorum and a second view of the log are refused. All files stay in a
+    folder that is named at the end, no process does.
+
+    The machine's report is a real one where test vectors are at hand (TEELOG_VECTORS), otherwise forged.
 
     Example: teelog demo --dir my-demo
     """
@@ -66,6 +73,7 @@ class Story:
     def __init__(self, folder: Path, servers: Servers) -> None:
         self.folder = folder
         self.servers = servers
+        self.machine = demo_machine.find(folder)
         self.steps: list[dict[str, Any]] = []
         self.fork_proof = ""
 
@@ -77,6 +85,10 @@ class Story:
         self.set_up(log, witnesses)
         self.publish()
         self.prove()
+        reports = self.machine.put_reports(self.folder / "regs.json")
+        self.verify_machine(reports["report"])
+        self.refuse_machines(reports)
+        self.go_on()
         self.refuse(witnesses)
 
     # -- the acts -----------------------------------------------------------------------------------------------------
@@ -106,53 +118,80 @@ class Story:
     def publish(self) -> None:
         _say("2. A vendor makes a key; the log's operator allows the vendor's namespace")
         self.run("key", "generate", "--name", NAMESPACE, "--out", "acme.key", show=0)
-        roles = ("--owner", "acme.key", "--release", "acme.key", "--status", "acme.key")
+        self.run("key", "generate", "--name", "verifier.example", "--out", "verifier.key", show=0)
+        roles = ("--owner", "acme.key", "--release", "acme.key", "--status", "acme.key", "--result", "verifier.key")
         self.run("namespace", "new", "--namespace", NAMESPACE, "--log", ORIGIN, *roles, "--out", "ns.json", show=0)
         self.run("log", "allow", "LOG", "ns.json", show=2)
 
         _say("3. The vendor measures what the TEE will run, and signs and publishes that as a release")
-        for name, data in (
-            ("OVMF.fd", demo_firmware.image()),
-            ("vmlinuz", demo_firmware.part("kernel", 1 << 20)),
-            ("initrd.img", demo_firmware.part("initrd", 1 << 20)),
-        ):
-            output.write_file(self.folder / name, data)
-        self.run("measure", "sev-snp", *_LAUNCH, "--json", to="regs.json")
+        self.machine.put_programs()
+        self.run("measure", "sev-snp", *self.machine.launch, "--json", to="regs.json")
         self.release("1.4.2", 3, "release")
 
     def release(self, version: str, svn: int, name: str) -> None:
         file = f"{name}.json"
         what = ("--stream", STREAM, "--version", version, "--svn", str(svn), "--registers", "regs.json")
-        self.run("release", "new", *what, "--artifact", "initrd.img", "--out", file, show=0)
+        self.run("release", "new", *what, *self.machine.artifacts, "--out", file, show=0)
         self.run("release", "sign", file, "--key", "acme.key", show=0)
         self.run("release", "publish", file, "--policy", "policy.txt", "--out", f"{name}.tlog-proof", show=6)
 
     def prove(self) -> None:
         _say("4. An outsider with the files, the policy and no network: the proof holds, the program measures the same")
         self.verify("release.json", "release.tlog-proof", show=5)
-        self.run("measure", "sev-snp", *_LAUNCH, "--expect", "release.json", show=0)
+        self.run("measure", "sev-snp", *self.machine.launch, "--expect", "release.json", show=0)
 
-        _say("5. One witness dies: the log goes on, 3 of 4 are enough")
+    def verify_machine(self, report: Report) -> None:
+        _say(
+            "5. A machine hands out its report; a verifier judges it offline by a trust file, and publishes the verdict"
+        )
+        _say(f"    {self.machine.said}")
+        self.run("trust", "new", "--policy", "policy.txt", "--stream", STREAM, "--out", "trust.toml", show=0)
+        self.run("trust", "pin", "trust.toml", "ns.json", show=1)
+        roots = self.machine.roots()
+        if roots is not None:
+            trust = self.folder / "trust.toml"
+            output.write_file(self.folder / "forged-roots.toml", roots.encode())
+            output.write_file(trust, trust.read_bytes() + roots.encode())
+            _say("  $ cat forged-roots.toml >> trust.toml", *(f"    {line}" for line in roots.splitlines()))
+        self.run("proof", "get", "ns.json", "--policy", "policy.txt", "--out", "ns.tlog-proof", show=0)
+        _say(*_wrapped(f'  $ same="{" ".join(SAME)}"'))
+        result = ("--result-key", "verifier.key", "--result-out", "result.jwt")
+        self.appraise(report, *UNBOUND, *result, show=24)
+        publish = ("result", "publish", "result.jwt", "--policy", "policy.txt", "--out", "result.tlog-proof")
+        self.run(*publish, show=3)
+
+    def refuse_machines(self, reports: Mapping[str, Report]) -> None:
+        _say("6. Another program, a flipped bit, a debug guest, a replay, an output that the report does not bind")
+        good = reports["report"]
+        self.appraise(reports["another"], *UNBOUND, cause="measurement")
+        self.appraise(reports["flipped"], *UNBOUND, cause="hardware")
+        self.appraise(reports["debug"], *UNBOUND, cause="configuration")
+        self.appraise(replace(good, report_data="00112233445566778899aabbccddeeff"), *UNBOUND, cause="freshness")
+        output.write_file(self.folder / "answer.json", b'{"answer": 42}\n')
+        self.appraise(good, "--binds", "answer.json", cause="binding")
+
+    def go_on(self) -> None:
+        _say("7. One witness dies: the log goes on, 3 of 4 are enough")
         self.servers.stop("W4")
         self.release("1.4.3", 4, "next")
 
     def refuse(self, witnesses: dict[str, int]) -> None:
-        _say("6. Someone changes one number in the signed statement")
+        _say("8. Someone changes one number in the signed statement")
         demo_attacks.tamper(self.folder / "release.json", self.folder / "tampered.json")
         self.verify("tampered.json", "release.tlog-proof", expect=1)
         self.run(*("release", "publish", "tampered.json", "--policy", "policy.txt", "--out", "x.tlog-proof"), expect=1)
 
-        _say("7. Someone shows a proof that two of the witnesses never cosigned")
+        _say("9. Someone shows a proof that two of the witnesses never cosigned")
         demo_attacks.strip(self.folder / "release.tlog-proof", self.folder / "few.tlog-proof", keep=2)
         self.verify("release.json", "few.tlog-proof", expect=1)
 
-        _say("8. The log's operator signs a second view, without release 1.4.3, and asks the witnesses to cosign it")
+        _say("10. The log's operator signs a second view, without release 1.4.3, and asks the witnesses to cosign it")
         view = self.folder / "second-view.checkpoint"
         for name, answer in demo_attacks.fork(self.folder / "LOG", ORIGIN, view, witnesses, dead=("W4",)).items():
             _say(f"    {name} answers {answer}")
         self.run("checkpoint", "verify", view.name, "--policy", "policy.txt", expect=1)
 
-        _say("9. The witnesses kept both views: a proof of misbehaviour that anyone verifies, offline")
+        _say("11. The witnesses kept both views: a proof of misbehaviour that anyone verifies, offline")
         self.run("witness", "forks", "W1", "--out", "forks", show=1)
         kept = sorted(path.name for path in (self.folder / "forks").iterdir())
         if not kept:
@@ -165,50 +204,60 @@ class Story:
     def verify(self, file: str, proof: str, *, expect: int = 0, show: int = 4) -> None:
         self.run("proof", "verify", file, "--proof", proof, "--policy", "policy.txt", expect=expect, show=show)
 
+    def appraise(self, report: Report, *more: str, cause: str | None = None, show: int = 3) -> None:
+        """`teelog verify`. cause: the check that must fail, and be named as the cause."""
+        evidence = ("--evidence", f"{report.name}.bin", "--endorsement", report.certificates)
+        words = (*evidence, "--report-data", report.report_data, *more)
+        ran = demo_processes.command(("verify", *SAME, *words), self.folder)
+        _say(*_wrapped("  $ teelog verify $same " + shlex.join(words)))
+        self.judge(ran, 0 if cause is None else 1, show, f"error: {cause}: " if cause else "")
+
     def run(self, *arguments: str, expect: int = 0, show: int = 4, to: str | None = None) -> None:
         """Runs one command; shows it and the first ``show`` lines of its result. to: its stdout goes to this file."""
-        self.judge(demo_processes.command(arguments, self.folder), expect, show, to)
+        ran = demo_processes.command(arguments, self.folder)
+        self.show(arguments, f" > {to}" if to else "")
+        self.judge(ran, expect, 0 if to else show)
+        if to is not None:
+            output.write_file(self.folder / to, ran.stdout)
 
     def together(self, *groups: Sequence[Sequence[str]]) -> None:
         """Runs the commands of each group side by side, one group after the other."""
         with ThreadPoolExecutor(2) as workers:
             for group in groups:
                 for ran in workers.map(lambda arguments: demo_processes.command(arguments, self.folder), group):
-                    self.judge(ran, 0, 0, None)
+                    self.show(ran.arguments)
+                    self.judge(ran, 0, 0)
 
     def serve(self, name: str, *arguments: str) -> None:
         self.servers.start(name, arguments)
         self.show(arguments, " &")
 
-    def judge(self, ran: Ran, expect: int, show: int, to: str | None) -> None:
-        self.show(ran.arguments, f" > {to}" if to else "")
+    def judge(self, ran: Ran, expect: int, show: int, cause: str = "") -> None:
+        """Raises TeelogError unless it ended with the exit code ``expect`` and, where it failed, for that cause."""
         self.steps.append({"command": ["teelog", *ran.arguments], "exit": ran.code})
         said = ran.stderr if ran.code else ran.stdout.decode("utf-8", "replace")
-        lines = said.splitlines()
-        if ran.code != expect:
+        lines = [line for line in said.splitlines() if not line.startswith("warning: ")]
+        if ran.code != expect or cause not in ran.stderr:
             _say(*(f"    {line}" for line in lines[-8:]))
             raise TeelogError(
                 f"teelog {' '.join(ran.arguments[:2])} did not end as it must",
-                expected=f"exit code {expect}",
+                expected=f"exit code {expect} {cause}".rstrip(" :"),
                 actual=f"exit code {ran.code}",
                 hint=f"the files are in {self.folder}",
             )
-        if to is not None:
-            output.write_file(self.folder / to, ran.stdout)
-            return
         _say(*(f"    {_short(line)}" for line in lines[:show]))
         if expect:
             _say(f"    exit code {ran.code}")
 
     def show(self, arguments: Sequence[str], rest: str = "") -> None:
-        words = " ".join(["teelog", *map(shlex.quote, arguments)]) + rest
-        first, *more = textwrap.wrap(words, COLUMNS - 8, break_long_words=False, break_on_hyphens=False)
-        _say(
-            *(
-                line + (" \\" if i < len(more) else "")
-                for i, line in enumerate([f"  $ {first}", *(f"      {m}" for m in more)])
-            )
-        )
+        _say(*_wrapped(f"  $ teelog {shlex.join(arguments)}{rest}"))
+
+
+def _wrapped(command: str) -> list[str]:
+    """A command over several lines of the shell."""
+    first, *more = textwrap.wrap(command, COLUMNS - 4, break_long_words=False, break_on_hyphens=False)
+    lines = [first, *(f"      {line}" for line in more)]
+    return [f"{line} \\" for line in lines[:-1]] + lines[-1:]
 
 
 def _short(line: str) -> str:
@@ -237,6 +286,8 @@ def _report(story: Story, seconds: float) -> None:
             "  $ teelog release show release.json",
             "  $ teelog proof show release.tlog-proof",
             "  $ teelog proof verify release.json --proof release.tlog-proof --policy policy.txt --max-age 24h",
+            "  $ teelog evidence show report.bin",
+            "  $ teelog result show result.jwt --key verifier.key.pub",
             "  $ teelog entry 2 --policy policy.txt --from LOG",
             "  $ teelog log fsck LOG",
             "  $ teelog checkpoint compare second-view.checkpoint LOG --policy policy.txt --out mine.teelog-fork",
@@ -247,6 +298,7 @@ def _report(story: Story, seconds: float) -> None:
             "directory": folder,
             "seconds": round(seconds, 1),
             "steps": story.steps,
+            "real_machine": story.machine.vectors is not None,
             "fork_proof": story.fork_proof,
         },
     )

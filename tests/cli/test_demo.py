@@ -7,19 +7,21 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from teelog.cli import demo_attacks, demo_firmware
+from teelog.cli import demo_attacks, demo_firmware, demo_machine
 from teelog.errors import ProofError
 from teelog.measure import ovmf
 from teelog.statement import dsse
 from tests.client import logs
 from tests.commands import Ran, teelog, teelog_process
 from tests.statement import make
+from tests.vectors import ROOT, vectors
 
 
 def left_in(folder: Path) -> list[str]:
@@ -42,10 +44,19 @@ def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ran]:
+@pytest.fixture(scope="module", params=["real", "forged"])
+def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ran]:
+    """The story of a real machine where the vectors are at hand, and that of a forged one as in every clone."""
     folder = tmp_path_factory.mktemp("demo") / "story"
-    return folder, teelog_process("demo", "--dir", folder, "--json", timeout=110)
+    found = tmp_path_factory.mktemp("no-vectors")
+    if request.param == "real":
+        vectors("evidence/derived/snp/milan-v3-dstack.report.bin")
+        found = ROOT
+    environment = {**os.environ, "TEELOG_VECTORS": str(found)}
+    ran = teelog_process("demo", "--dir", folder, "--json", timeout=110, env=environment)
+    assert ran.code == 0, ran.stderr
+    assert ran.json["real_machine"] is (request.param == "real")
+    return folder, ran
 
 
 def test_the_demo_tells_the_whole_story(told: tuple[Path, Ran]):
@@ -55,9 +66,40 @@ def test_the_demo_tells_the_whole_story(told: tuple[Path, Ran]):
     assert ran.json["directory"] == str(folder)
     codes = [(step["command"][1:3], step["exit"]) for step in ran.json["steps"]]
     assert [code for words, code in codes if words == ["proof", "verify"]] == [0, 1, 1]
+    assert [step["exit"] for step in ran.json["steps"] if step["command"][1] == "verify"] == [0, 1, 1, 1, 1, 1]
     assert [code for words, code in codes if words == ["release", "publish"]] == [0, 0, 1]
     assert codes[-1] == (["fork", "verify"], 0)
     assert all(f"W{n} answers 422" in ran.stderr for n in (1, 2, 3))
+
+
+def test_a_machine_is_verified_and_every_attack_on_it_is_refused_with_its_cause(told: tuple[Path, Ran]):
+    folder, ran = told
+    assert "VERIFIED-WITH-WAIVERS: binding, allowed-now waived" in ran.stderr
+    causes = [line.split(": ")[1] for line in ran.stderr.splitlines() if line.startswith("    error: ")][:5]
+    assert causes == ["measurement", "hardware", "configuration", "freshness", "binding"]
+    assert ("FORGED" in ran.stderr) is (not ran.json["real_machine"])
+    assert ("roots" in (folder / "trust.toml").read_text()) is (not ran.json["real_machine"])
+
+
+def test_the_commands_that_it_shows_are_those_that_it_runs(told: tuple[Path, Ran]):
+    """What stands behind a $ is read by a shell, ``$same`` and all, and gives the arguments that ran."""
+    lines = iter(told[1].stderr.splitlines())
+    shown = []
+    for line in lines:
+        if line.startswith("  $ "):
+            while line.endswith(" \\"):
+                line += "\n" + next(lines)
+            shown.append(line.removeprefix("  $ ").removesuffix(" &"))
+    printer = 'teelog() { printf "%s\\0" teelog "$@" >&3; printf "\\n" >&3; }; cat() { :; }\n'
+    lived = [line for line in shown if " serve " not in line]
+    with tempfile.TemporaryDirectory() as folder:
+        text = printer + "\n".join(lived)
+        done = subprocess.run(
+            ["bash", "-c", f"exec 3>said; {text}"], cwd=folder, check=False, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        said = (Path(folder) / "said").read_bytes().decode().splitlines()
+    assert [line.split("\0")[:-1] for line in said] == [step["command"] for step in told[1].json["steps"]]
 
 
 def test_the_demo_leaves_no_process(told: tuple[Path, Ran]):
@@ -76,6 +118,9 @@ def test_the_files_that_it_names_can_be_looked_at(told: tuple[Path, Ran], monkey
     )
     assert teelog("entry", 2, *policy, "--from", "LOG").code == 0
     assert teelog("log", "fsck", "LOG").code == 0
+    assert teelog("evidence", "show", "report.bin").code == 0
+    assert teelog("result", "show", "result.jwt", "--key", "verifier.key.pub").code == 0
+    assert teelog("proof", "verify", "result.jwt", "--proof", "result.tlog-proof", *policy).code == 0
     assert teelog("fork", "verify", ran.json["fork_proof"], *policy).code == 0
     compared = teelog("checkpoint", "compare", "second-view.checkpoint", "LOG", *policy, "--out", "mine.teelog-fork")
     assert compared.code == 5
@@ -102,6 +147,18 @@ def test_an_interrupted_demo_leaves_no_process(tmp_path: Path, number: signal.Si
         assert demo.wait(60) == code
         assert "Traceback" not in demo.stderr.read()
     wait_until(lambda: left_in(folder) == [])
+
+
+def test_without_all_vectors_the_machine_is_forged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TEELOG_VECTORS", str(tmp_path))
+    assert demo_machine.find(tmp_path).vectors is None
+    for path in demo_machine.WANTED[1:]:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(b"")
+    assert demo_machine.find(tmp_path).vectors is None
+    (tmp_path / demo_machine.WANTED[0]).parent.mkdir(parents=True)
+    (tmp_path / demo_machine.WANTED[0]).write_bytes(b"")
+    assert demo_machine.find(tmp_path).vectors == tmp_path
 
 
 def test_the_made_up_firmware_is_one_that_can_be_measured():
