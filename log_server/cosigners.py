@@ -32,6 +32,7 @@ from teelog.tlog.witness import AddCheckpoint
 log = logging.getLogger("teelog.log_server")
 
 HINT = "this is an older copy, or a second instance: start from the newest copy, or end this log and init a new origin"
+MAX_CLOCK_OFF = 300  # seconds between a cosignature's time and ours
 ATTEMPTS = 3  # requests to one witness in one round: the first, and after each 409 another
 
 
@@ -231,7 +232,7 @@ class Cosigners:
             raise
         found = self._verified(witness, request, answer)
         if not found:
-            raise SignatureError("the witness's answer has no line of its keys that verifies")
+            raise SignatureError("the witness's answer has no line of its keys that verifies and is of now")
         witness.seen = request.size
         return found
 
@@ -249,8 +250,14 @@ class Cosigners:
             except SignatureError as error:
                 log.warning("witness %s: %s", name, error)
                 continue
-            if timestamp:
-                found[name] = line
+            if not timestamp:
+                continue
+            # A verifier that asks for freshness would count none of these: they must not make up the quorum.
+            off = timestamp - self._clock.now_ms() // 1000
+            if abs(off) > MAX_CLOCK_OFF:
+                log.warning("witness %s: its clock is %d s from this one's", name, off)
+                continue
+            found[name] = line
         return found
 
     # -- at start -----------------------------------------------------------------------------------------------------

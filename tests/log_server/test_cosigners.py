@@ -209,6 +209,22 @@ async def test_W_43_only_verified_lines_of_the_policys_witnesses_are_taken() -> 
         assert [(line.name, len(line.blob)) for line in lines] == [("witness.example/w0", 72)]
 
 
+@pytest.mark.parametrize("off", [-301, 301, -(10**9), 10**6])
+async def test_a_witness_with_a_wrong_clock_does_not_make_up_the_quorum(off: int) -> None:
+    def answering(witness: Scripted, body: bytes) -> web.Response:
+        text = note.parse(parse_add_checkpoint(body).checkpoint).claimed_text()
+        return web.Response(body=encode_answer(signer.sign(text, TIME + off) for signer in witness.signers))
+
+    async with listening(3) as witnesses:
+        witnesses[0].script = answering
+        async with asking(witnesses, 2) as cosigners:
+            assert names(await cosign(cosigners, 5)) == ["w1", "w2"]
+        witnesses[1].script = lambda *_: web.Response(status=500)
+        async with asking(witnesses, 2) as cosigners:
+            with pytest.raises(UnavailableError, match="quorum is not reached"):
+                await cosign(cosigners, 6)
+
+
 async def test_lines_that_do_not_verify_are_no_cosignature() -> None:
     def answering(witness: Scripted, body: bytes) -> web.Response:
         other = Checkpoint(ORIGIN, 5, bytes(32)).body()
@@ -249,6 +265,7 @@ async def test_a_minimal_interval_holds_for_its_witness_alone() -> None:
         clock.pass_ms(5_000)
         assert names(await cosign(cosigners, 6)) == ["w1", "w2"]
         clock.pass_ms(400_000)
+        witnesses[0].time = witnesses[1].time = witnesses[2].time = TIME + 405
         assert names(await cosign(cosigners, 7)) == ["w0", "w1", "w2"]
         assert witnesses[0].requests[-1] == (5, 7)
 

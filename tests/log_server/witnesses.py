@@ -47,6 +47,7 @@ class Scripted:
     requests: list[tuple[int, int]] = field(default_factory=list)
     """(old, size) of each request."""
     port: int = 0
+    time: int = TIME
 
     def __post_init__(self) -> None:
         self.signers = signers(self.name)
@@ -84,7 +85,7 @@ class Scripted:
         except ProofError as error:
             return web.Response(status=422, body=str(error).encode())
         self.size, self.root = head.size, head.root
-        return web.Response(body=encode_answer(signer.sign(text, TIME) for signer in self.signers))
+        return web.Response(body=encode_answer(signer.sign(text, self.time) for signer in self.signers))
 
 
 def conflict(size: int) -> web.Response:
