@@ -32,21 +32,26 @@ def statement_of(entry: bytes) -> bytes | None:
 
 
 class Dedup:
-    """size: how many entries it knows. upto: how many of them the table holds."""
+    """upto: how many entries the table holds. statements: whether a statement is logged once, in whatever bytes.
 
-    def __init__(self, state: LogState, tree: Tree, upto: int) -> None:
+    Not on a raw log: there anybody may log any bytes, also a statement's with signatures that nobody checked, and must
+    not be able to keep the genuine file out by it.
+    """
+
+    def __init__(self, state: LogState, tree: Tree, upto: int, *, statements: bool = True) -> None:
         self._state = state
         self._tree = tree
         self._new: dict[bytes, int] = {}
         self._moving: list[tuple[bytes, int]] = []
         self._moving_upto = 0
         self.upto = upto
+        self.statements = statements
 
     def replay(self, entries: Iterable[bytes]) -> None:
         """Takes the entries from ``upto`` on."""
         for index, entry in enumerate(entries, self.upto):
             self._new[leaf_hash(entry)] = index
-            statement = statement_of(entry)
+            statement = statement_of(entry) if self.statements else None
             if statement is not None:
                 self._new.setdefault(statement, index)
 

@@ -18,6 +18,8 @@ from teelog.log_server.rehash import CompactRange, require_root
 from teelog.log_server.seams import Clock, Damaged, Head, LogState, NamespaceVersion, RolledBack, Staged, TileStore
 from teelog.log_server.signing import LogSigner
 from teelog.log_server.tree import Tree
+from teelog.statement import admit
+from teelog.statement.log_policy import Admission, LogPolicyPredicate
 from teelog.tlog import rfc6962, tiles
 from teelog.tlog.checkpoint import SignedCheckpoint, open_checkpoint
 from teelog.tlog.tiles import WIDTH, Edge
@@ -96,7 +98,8 @@ def load(state: LogState, store: TileStore, signer: LogSigner, clock: Clock) -> 
         raise Damaged("the staged batches do not lead to last_signed", expected=head.size, actual=applied.size)
     require_root(compact, head.size, head.root)
     store.drop_partials(_recent(size))
-    dedup = Dedup(state, tree, head.dedup_upto)
+    stated = stated_admission(tree, head.size)
+    dedup = Dedup(state, tree, head.dedup_upto, statements=stated is None or not stated.raw)
     dedup.replay(_entries(tree, head.dedup_upto, head.size))
     namespaces = state.namespaces()
     return Memory(
@@ -113,6 +116,17 @@ def load(state: LogState, store: TileStore, signer: LogSigner, clock: Clock) -> 
         unpublished_namespaces=[item for item in namespaces if item.index >= size],
         all_namespaces=namespaces,
     )
+
+
+def stated_admission(tree: Tree, size: int) -> Admission | None:
+    """What the log takes, as entry 0 says; None if the log is empty or begins with something else."""
+    if not size:
+        return None
+    try:
+        first = admit.classify(tree.bundle(0, size)[0]).predicate
+    except TeelogError:
+        return None
+    return first.admission if isinstance(first, LogPolicyPredicate) else None
 
 
 def require_extended(memory: Memory, before: Memory) -> None:

@@ -23,7 +23,7 @@ from aiohttp import web
 
 from teelog.errors import ConfigError, UnavailableError
 from teelog.log_server import config as configuration
-from teelog.log_server import journal
+from teelog.log_server import journal, recovery
 from teelog.log_server.about import LogInfo
 from teelog.log_server.admin import Admin, admin_app
 from teelog.log_server.app import Front
@@ -36,8 +36,6 @@ from teelog.log_server.read import Directory
 from teelog.log_server.seams import Pool, RolledBack
 from teelog.log_server.workers import READY, REPORT_SECONDS, Crew, Tally
 from teelog.log_server.writer import Writer
-from teelog.statement import admit
-from teelog.statement.log_policy import LogPolicyPredicate
 from teelog.tlog.policy import Policy
 
 log = logging.getLogger("teelog.log_server")
@@ -211,9 +209,9 @@ async def _until_open(writer: Writer, stopping: asyncio.Event) -> None:
 def check_raw(writer: Writer, config: Config) -> None:
     """What is admitted is what entry 0 says. Raises ConfigError."""
     memory = writer.sequencer.memory
-    first = admit.classify(memory.tree.bundle(0, memory.applied.size)[0]).predicate
+    first = recovery.stated_admission(memory.tree, memory.applied.size)
     for name in ("raw", "private_results"):
-        stated = isinstance(first, LogPolicyPredicate) and bool(getattr(first.admission, name))
+        stated = first is not None and bool(getattr(first, name))
         configured = bool(getattr(config.admission, name))
         if stated != configured:
             raise ConfigError(
@@ -272,10 +270,8 @@ async def listen_public(stack: AsyncExitStack, front: Front, listening: socket.s
     server = front.server()
     runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
-    stack.push_async_callback(server.stop_sweeping)
     stack.push_async_callback(runner.cleanup)
     await web.SockSite(runner, listening).start()
-    server.start_sweeping()
 
 
 async def start_admin(

@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 
 from teelog.log_server import config as configuration
+from teelog.log_server import create as creating
 from teelog.log_server.dedup import Dedup
 from teelog.log_server.delivery import Failure
-from teelog.log_server.seams import RolledBack
+from teelog.log_server.seams import Admitted, RolledBack
 from teelog.log_server.tree import Tree
-from tests.log_server.rig import ORIGIN, Rig, check, raw, rig, some
+from teelog.statement import dsse
+from teelog.tlog import rfc6962
+from tests.log_server.rig import ORIGIN, ManualClock, Rig, check, raw, rig, some
+from tests.statement import make
 
 READS = {"decide": (Dedup, "lookup"), "find": (Dedup, "lookup"), "answer": (Tree, "leaf_hashes")}
 
@@ -101,3 +105,22 @@ def test_R_10_failures_without_a_quorum_do_not_let_batches_pile_up(tmp_path: Pat
         assert made.intake.waiting() == (0, 0)
         made.logged([raw("it goes on")])
         made.check()
+
+
+def test_a_raw_log_keeps_no_genuine_statement_out_by_what_anybody_may_log(tmp_path: Path) -> None:
+    """Bytes that only look like a statement are entries like any other, before a restart and after it."""
+    clock = ManualClock()
+    creating.create(tmp_path / "log", ORIGIN, clock, raw=True)
+    genuine = make.namespace_file()
+    forged = genuine.replace(b'"sig":"', b'"sig":"AAAA', 1)
+    statement = bytes.fromhex(dsse.parse(genuine).statement_id)
+    assert bytes.fromhex(dsse.parse(forged).statement_id) == statement
+    made = Rig(tmp_path / "log", clock, create=False).open()
+    made.logged([raw(forged)])
+    again = made.reopen().open()
+    (logged,) = again.logged([Admitted(genuine, rfc6962.leaf_hash(genuine), statement)])
+    assert (logged.index, logged.fresh) == (2, True)
+    (same,) = again.logged([Admitted(genuine, rfc6962.leaf_hash(genuine), statement)])
+    assert (same.index, same.fresh) == (2, False)
+    assert again.check().size == 3
+    again.drop()
