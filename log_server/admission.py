@@ -8,14 +8,14 @@ by the log's entries alone (protocol section 4).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from teelog.errors import TeelogError
 from teelog.log_server import problems
 from teelog.log_server.bodies import too_large
 from teelog.log_server.problems import Kind as P
 from teelog.log_server.problems import Problem
-from teelog.log_server.seams import Admitted
+from teelog.log_server.seams import LATER_VERSION, Admitted
 from teelog.statement import admit
 from teelog.statement.admit import Kind, ParsedEntry
 from teelog.statement.namespace import Namespace
@@ -61,14 +61,25 @@ class Namespaces:
         if following and current is not None:
             self._current[parsed.namespace] = admit.check_namespace_next(parsed, current, index)
         elif current is None or getattr(parsed.predicate, "replaces", None) == current.statement_id:
-            self._current[parsed.namespace] = admit.check_namespace_v0(parsed, self.origin)
+            self._current[parsed.namespace] = admit.check_namespace_v0(parsed, self.origin, index)
 
 
 class Admission:
-    """Judges entries. private_results: whether results that hold evidence, nonces or identities are taken."""
+    """Judges entries.
 
-    def __init__(self, namespaces: Namespaces, *, private_results: bool = False) -> None:
+    size: of the newest published checkpoint, None if there is none; from any thread. private_results: whether results
+    that hold evidence, nonces or identities are taken.
+    """
+
+    def __init__(
+        self,
+        namespaces: Namespaces,
+        size: Callable[[], int | None] = lambda: None,
+        *,
+        private_results: bool = False,
+    ) -> None:
         self.namespaces = namespaces
+        self._size = size
         self._private_results = private_results
 
     def judge(self, entry: bytes, *, operator: bool = False) -> tuple[Admitted, str | None]:
@@ -81,9 +92,11 @@ class Admission:
         try:
             parsed = admit.classify(entry)
             if parsed.kind is Kind.RELEASE:
-                admit.check_release(parsed, self._namespace(parsed))
+                namespace = self._namespace(parsed)
+                admit.check_release(parsed, namespace, self._index(namespace))
             elif parsed.kind is Kind.RESULT:
-                result = admit.check_result(parsed, self._namespace(parsed))
+                namespace = self._namespace(parsed)
+                result = admit.check_result(parsed, namespace, self._index(namespace))
                 if not self._private_results:
                     admit.check_private(result)
             elif parsed.kind is Kind.NAMESPACE:
@@ -100,8 +113,9 @@ class Admission:
 
     def _check_namespace(self, parsed: ParsedEntry, operator: bool) -> None:
         if getattr(parsed.predicate, "version", 0) > 0:
-            admit.check_namespace_next(parsed, self._namespace(parsed))
-            return
+            namespace = self._namespace(parsed)
+            admit.check_namespace_next(parsed, namespace, self._index(namespace))
+            raise Problem(LATER_VERSION.kind, LATER_VERSION.detail, status=LATER_VERSION.status)
         # Protocol section 3: version 0 comes in through the operator, on behalf of a vendor who hands it over.
         if not operator:
             raise Problem(
@@ -109,7 +123,14 @@ class Admission:
                 "the first version of a namespace is logged by the log's operator",
                 hint="hand the file to the operator, who runs: teelog log allow LOG FILE",
             )
-        admit.check_namespace_v0(parsed, self.namespaces.origin)
+        admit.check_namespace_v0(parsed, self.namespaces.origin, self._size())
+
+    def _index(self, namespace: Namespace) -> int | None:
+        """The least index that the entry can get. Keys on their way out count before theirs; few namespaces have any.
+
+        It may come to lie behind it: then it is logged, and counts for nobody (protocol section 4).
+        """
+        return self._size() if any(key.until is not None for key in namespace.keys.values()) else None
 
     def _namespace(self, parsed: ParsedEntry) -> Namespace:
         assert parsed.namespace is not None

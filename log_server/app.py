@@ -12,16 +12,17 @@ from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
-from teelog.errors import UnavailableError
-from teelog.log_server.about import About, LogInfo
+from teelog.errors import TeelogError, UnavailableError
+from teelog.log_server.about import About, LogInfo, published_size
 from teelog.log_server.admission import Admission, Namespaces
-from teelog.log_server.guard import GuardedServer, client_address
+from teelog.log_server.guard import client_address, guarded
 from teelog.log_server.limits import Limits, Retention, networks
 from teelog.log_server.metrics import FrontMetrics, Metrics
 from teelog.log_server.problems import Kind, Problem
 from teelog.log_server.read import Objects, Reader
 from teelog.log_server.seams import Pool
 from teelog.log_server.submit import Submissions
+from teelog.serving import GuardedServer
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.Response]]
 
@@ -59,7 +60,7 @@ class Front:
         self.metrics: FrontMetrics = metrics or Metrics()
         retention = retention or Retention()
         self.reader = Reader(objects, retention, self.limits.cache_bytes)
-        judge = Admission(Namespaces(info.origin), private_results=info.private_results)
+        judge = Admission(Namespaces(info.origin), self._size, private_results=info.private_results)
         self.submissions = Submissions(pool, judge, self.limits, self.metrics)
         about = About(info, self.limits, retention, self.reader)
         self._proxies = networks(self.limits.trusted_proxies, "trusted_proxies")
@@ -76,6 +77,13 @@ class Front:
         if info.raw:
             self._exact["/add"] = Route("add", {"POST": self.submissions.post_raw})
 
+    def _size(self) -> int | None:
+        """Of the newest published checkpoint: the least index that the next entry can have."""
+        try:
+            return published_size(self.reader.checkpoint())
+        except TeelogError:
+            return None
+
     async def start(self) -> None:
         """Hears of the namespaces that are logged. Raises UnavailableError."""
         await self.submissions.refresh()
@@ -88,8 +96,8 @@ class Front:
         self.submissions.close()
 
     def server(self) -> GuardedServer:
-        """The aiohttp server to bind; ``start_sweeping`` it once it listens."""
-        return GuardedServer(self.handle, self.limits)
+        """The aiohttp server to bind."""
+        return guarded(self.handle, self.limits)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         name = "other"

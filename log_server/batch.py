@@ -9,7 +9,7 @@ from teelog.log_server.delivery import Verdict
 from teelog.log_server.intake import Submission
 from teelog.log_server.recovery import Memory
 from teelog.log_server.rehash import CompactRange, require_root
-from teelog.log_server.seams import Admitted, Damaged, LogState, NamespaceVersion, Rejected, Staged
+from teelog.log_server.seams import LATER_VERSION, Admitted, Damaged, LogState, NamespaceVersion, Rejected, Staged
 from teelog.tlog import rfc6962, tiles
 
 __all__ = ["Submission", "Waiting", "commit", "decide"]
@@ -37,7 +37,8 @@ class Plan:
 def decide(submissions: Sequence[Submission], memory: Memory) -> tuple[list[Waiting], Plan | None]:
     """A verdict for each entry, in order: strict dedup and chain conditions. Plan: None if nothing is new."""
     asked = [item.leaf for submission in submissions for item in submission.entries]
-    asked += [item.statement for submission in submissions for item in submission.entries if item.statement]
+    if memory.dedup.statements:
+        asked += [item.statement for submission in submissions for item in submission.entries if item.statement]
     known = memory.dedup.lookup(asked, memory.applied.size)
     plan = Plan([], [], {}, {})
     waiting = []
@@ -55,7 +56,7 @@ def _judge(item: Admitted, known: dict[bytes, int], plan: Plan, memory: Memory) 
         index = known.get(item.leaf)
     if index is not None:
         return Verdict(index)
-    statement = item.statement
+    statement = item.statement if memory.dedup.statements else None
     if statement is not None:
         index = plan.hashes.get(statement)
         if index is None:
@@ -76,7 +77,7 @@ def _judge(item: Admitted, known: dict[bytes, int], plan: Plan, memory: Memory) 
         plan.hashes[statement] = index
     if item.namespace is not None:
         plan.namespaces[item.namespace] = NamespaceVersion(
-            item.namespace, item.version, statement or b"", index, item.entry
+            item.namespace, item.version, item.statement or b"", index, item.entry
         )
     return Verdict(index, True)
 
@@ -84,7 +85,7 @@ def _judge(item: Admitted, known: dict[bytes, int], plan: Plan, memory: Memory) 
 def _chain_condition(item: Admitted, plan: Plan, memory: Memory) -> Rejected | None:
     assert item.namespace is not None
     if item.version > 0:
-        return Rejected(422, "malformed-entry", "later versions of a namespace are not supported yet")
+        return LATER_VERSION
     logged = plan.namespaces.get(item.namespace) or memory.namespaces.get(item.namespace)
     if logged is not None:
         return Rejected(409, "conflict", "the namespace exists already", rfc6962.leaf_hash(logged.entry))

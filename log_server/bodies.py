@@ -61,9 +61,9 @@ class Body:
 
     async def read(self, request: web.BaseRequest) -> bytes:
         """The whole body; of a longer one never more than the limit and one read are kept (A-02). Raises Problem."""
-        encoding = request.headers.get(hdrs.CONTENT_ENCODING)
-        if encoding is not None and encoding.lower() != "identity":  # A-04
-            raise Problem(Kind.MEDIA_TYPE, "no content encoding is accepted", actual=encoding)
+        for encoding in request.headers.getall(hdrs.CONTENT_ENCODING, ()):
+            if encoding.lower() != "identity":  # A-04
+                raise Problem(Kind.MEDIA_TYPE, "no content encoding is accepted", actual=encoding)
         length = request.content_length
         if length is not None and length > self._limit:
             raise too_large(self._limit)

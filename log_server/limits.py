@@ -8,11 +8,6 @@ from dataclasses import dataclass, fields
 from teelog.errors import ConfigError
 from teelog.tlog.tiles import MAX_ENTRY
 
-MAX_LINE = 4_096
-"""Bytes of a request line and of one header field."""
-MAX_FIELDS = 64
-"""Header fields of a request."""
-
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 

@@ -65,6 +65,8 @@ class Rejected:
     leaf: bytes | None = None
 
 
+LATER_VERSION = Rejected(422, "malformed-entry", "later versions of a namespace are not supported yet")
+
 Outcome = Logged | Rejected
 
 

@@ -87,7 +87,8 @@ class Writer:
 
     async def stopped(self) -> None:
         """Waits for the end. Raises what stopped the writer: RolledBack, Fenced, Conflict, or a failed reload."""
-        await asyncio.wrap_future(self.sequencer.stopped)
+        # Shielded: a caller that gives up must not cancel the sequencer's own future.
+        await asyncio.shield(asyncio.wrap_future(self.sequencer.stopped))
 
     async def close(self) -> None:
         """Ends the sequencer after the batch under way and frees the directory."""

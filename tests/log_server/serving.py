@@ -14,10 +14,10 @@ from aiohttp import web
 
 from teelog.log_server.about import LogInfo
 from teelog.log_server.app import Front
-from teelog.log_server.guard import GuardedServer
 from teelog.log_server.limits import Limits, Retention
 from teelog.log_server.metrics import Metrics
 from teelog.log_server.read import Directory
+from teelog.serving import GuardedServer
 from teelog.tlog.policy import Policy, parse_policy
 from tests.log_server.memory_pool import ORIGIN, SIGNER, MemoryPool
 
@@ -100,14 +100,12 @@ async def serving(
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    server.start_sweeping()
     port = runner.addresses[0][1]
     # The client does not decompress: what is compressed must show.
     async with aiohttp.ClientSession(auto_decompress=False, skip_auto_headers=["Accept-Encoding"]) as http:
         try:
             yield Server(front, server, metrics, pool, port, http)
         finally:
-            await server.stop_sweeping()
             await runner.cleanup()
             front.close()
             objects.close()

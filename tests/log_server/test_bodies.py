@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from teelog.errors import ConfigError
-from teelog.log_server.guard import PIPELINED_BYTES
 from teelog.log_server.limits import Limits
+from teelog.serving import PIPELINED_BYTES
 from tests.log_server.serving import Server, serving
 from tests.log_server.test_http import POST, is_problem, status
 from tests.log_server.test_submit import release_file

@@ -10,7 +10,8 @@ import pytest
 
 from teelog.errors import ConfigError
 from teelog.log_server.guard import client_address, within
-from teelog.log_server.limits import MAX_FIELDS, MAX_LINE, Limits, networks
+from teelog.log_server.limits import Limits, networks
+from teelog.serving import MAX_FIELDS, MAX_LINE
 from tests.log_server.serving import Server, serving
 from tests.log_server.test_submit import release_file
 from tests.statement import make

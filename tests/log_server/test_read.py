@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from teelog.log_server.limits import MAX_LINE, Limits, Retention
+from teelog.log_server.limits import Limits, Retention
 from teelog.log_server.read import IMMUTABLE, Cache, accepts_gzip
+from teelog.serving import MAX_LINE
 from teelog.tlog import rfc6962, tiles
 from teelog.tlog.checkpoint import open_checkpoint
 from tests.log_server.memory_pool import ORIGIN, SIGNER, MemoryPool

@@ -15,9 +15,10 @@ from teelog.errors import UnavailableError
 from teelog.keys import PrivateKey
 from teelog.log_server.limits import Limits
 from teelog.log_server.quota import Quota
-from teelog.log_server.seams import Frozen, Full
-from teelog.statement import release
+from teelog.log_server.seams import Admitted, Frozen, Full
+from teelog.statement import admit, release
 from teelog.statement.intoto import Subject
+from teelog.statement.namespace import Role
 from teelog.tlog import rfc6962
 from teelog.tlog.proof import TlogProof, parse_proof, verify_proof
 from tests.log_server.serving import DSSE, Answer, Server, policy, serving
@@ -262,15 +263,42 @@ async def test_AP_04_a_first_namespace_version_comes_through_the_operator_only(s
     assert "teelog log allow" in answer.json["hint"]
 
 
-async def test_AP_04_a_next_namespace_version_is_signed_by_the_owners_before_it(server: Server) -> None:
+async def test_AP_04_a_next_namespace_version_is_judged_and_not_taken_yet(server: Server) -> None:
     first = make.acme()
     new = make.key("new")
     changes: dict[str, Any] = {"version": 1, "prev": first.statement_id, "keys": (make.held(new, *make.OWNER_ROLES),)}
     assert (await server.post("/entries", make.namespace_file(new, **changes))).status == 403
-    assert (await server.post("/entries", make.namespace_file(make.ACME, **changes))).status == 201
-    # The rotation is in force here at once.
+    later = make.namespace_file(make.ACME, **changes)
+    before = server.pool.submitted
+    answer = await server.post("/entries", later)
+    assert (answer.status, answer.json["type"]) == (422, "urn:teelog:problem:malformed-entry")
+    assert "not supported yet" in answer.json["detail"]
+    (item,) = (await batch(server, later))["results"]
+    assert item["problem"]["detail"] == answer.json["detail"]
+    assert server.pool.submitted == before
+
+
+async def test_a_namespace_version_that_is_logged_is_in_force_here(server: Server) -> None:
+    first, new = make.acme(), make.key("new")
+    keys = (make.held(new, *make.OWNER_ROLES),)
+    later = make.namespace_file(make.ACME, version=1, prev=first.statement_id, keys=keys)
+    parsed = admit.classify(later)
+    leaf, statement = rfc6962.leaf_hash(later), bytes.fromhex(parsed.statement_id)
+    await server.pool.submit([Admitted(later, leaf, statement, first.name, 1)])
     assert (await server.post("/entries", release_file("2", new))).status == 201
     assert (await server.post("/entries", release_file("3", make.ACME))).status == 403
+
+
+async def test_a_key_on_its_way_out_signs_what_comes_before_its_until(tmp_path: Path) -> None:
+    async with serving(tmp_path / "p") as server:
+        keys = (make.held(make.ACME, *make.OWNER_ROLES), make.held(make.BUILD, Role.RELEASE, until=3))
+        assert (await server.front.submissions.allow(make.namespace_file(keys=keys))).index == 0
+        for number in range(2):
+            assert (await server.post("/entries", release_file(f"{number}", make.BUILD))).status == 201
+        (item,) = (await batch(server, release_file("3", make.BUILD)))["results"]
+        assert item["status"] == 403  # it would be entry 3
+        assert (await server.post("/entries", release_file("4", make.BUILD))).status == 403
+        assert (await server.post("/entries", release_file("4", make.ACME))).status == 201
 
 
 async def test_AP_04_a_log_policy_is_not_submitted(server: Server) -> None:
