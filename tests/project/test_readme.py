@@ -70,7 +70,8 @@ def test_the_tutorial_runs_as_written(tmp_path: Path):
     done = run(on_free_ports(script(tutorial())), tmp_path)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert "Traceback" not in done.stderr
-    assert done.stdout.count("VERIFIED") >= 3
+    assert done.stdout.count("VERIFIED") >= 5
+    assert "VERIFIED-WITH-WAIVERS: binding, allowed-now waived" in done.stdout
     assert "FORK PROVEN" in done.stdout
 
 
@@ -79,6 +80,7 @@ def test_the_tutorial_shows_each_command_of_the_story():
     for words in (
         *("log init", "log serve", "log allow", "log fsck", "witness init", "witness add-log", "witness serve"),
         *("witness forks", "policy new", "policy check", "key generate", "namespace new", "measure sev-snp"),
+        *("trust new", "trust pin", "trust check", "evidence show", "verify", "result show", "proof get"),
         *(
             "release new",
             "release sign",
