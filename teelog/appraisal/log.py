@@ -15,7 +15,7 @@ from teelog.errors import (
     TeelogError,
     VerificationError,
 )
-from teelog.tlog import fork, rfc6962
+from teelog.tlog import rfc6962
 from teelog.tlog.checkpoint import Checkpoint, parse_body
 from teelog.tlog.policy import NONE, Policy, WitnessedCheckpoint, in_time, verify_checkpoint
 from teelog.tlog.proof import TlogProof, parse_proof
@@ -100,6 +100,10 @@ class Checkpoints:
 
 
 def _check_fork(first: tuple[Checkpoint, bytes], second: tuple[Checkpoint, bytes], keys: Sequence[VerifierKey]) -> None:
+    if first[0].root == second[0].root:
+        return
+    from teelog.tlog import fork  # rarely needed
+
     found = fork.find_fork(first, second, keys=keys)
     if found is None:
         return
