@@ -21,7 +21,7 @@ from teelog.tlog.rfc6962 import EMPTY_ROOT
 NAME = "state.db"
 CACHE_KIB = 24_576
 BUSY_MS = 2_000
-_IN = 400  # parameters of one SELECT
+_IN = 400  # hashes in one statement
 _FSYNC_ERRORS = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
 
 _HEAD = "SELECT origin, key_hash, epoch, size, root, published, published_size, dedup_upto FROM log WHERE id = 1"
@@ -139,8 +139,13 @@ class SqliteState:
         with _transaction(db):
             if db.execute("UPDATE log SET dedup_upto = ? WHERE id = 1 AND epoch = ?", (upto, epoch)).rowcount != 1:
                 self._check_epoch(epoch)
-            # OR IGNORE: a hash that is replayed after a crash is the same row.
-            db.executemany("INSERT OR IGNORE INTO known (prefix, idx) VALUES (?, ?)", rows)
+            # Many rows a statement: each step of SQLite gives the interpreter away and has to wait for it again.
+            for start in range(0, len(rows), _IN):
+                part = rows[start : start + _IN]
+                marks = ",".join(["(?,?)"] * len(part))
+                values = [value for row in part for value in row]
+                # OR IGNORE: a hash that is replayed after a crash is the same row.
+                db.execute(f"INSERT OR IGNORE INTO known (prefix, idx) VALUES {marks}", values)  # noqa: S608
 
     def namespaces(self) -> list[NamespaceVersion]:
         rows = self._open_db().execute("SELECT name, version, statement, idx, entry FROM namespace ORDER BY idx")
