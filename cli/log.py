@@ -101,8 +101,8 @@ def serve(log: Path, listen: str, policy_file: str, admin_listen: str | None, wo
 
     Example: teelog log serve LOG --listen 127.0.0.1:6960 --policy policy.txt
     """
+    from teelog.listen import Address, parse_address
     from teelog.log_server import serve as service
-    from teelog.log_server.listen import Address, parse_address
 
     policy = policies.load(policy_file)
     policies.warn_if_unwitnessed(policy)

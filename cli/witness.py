@@ -161,17 +161,18 @@ def serve(witness: Path, listen: str, admin_listen: str | None) -> None:
 
     Example: teelog witness serve W1 --listen 127.0.0.1:6971
     """
+    from teelog.listen import Address, parse_address
     from teelog.witness import serve as service
 
-    def ready(public: service.Address, admin: service.Address | None) -> None:
+    def ready(public: Address, admin: Address | None) -> None:
         if admin is not None:
             output.note(f"metrics on http://{admin}/metrics")
         output.note(f"listening on http://{public}")
 
     service.serve(
         witness,
-        service.parse_address(listen),
-        None if admin_listen is None else service.parse_address(admin_listen),
+        parse_address(listen),
+        None if admin_listen is None else parse_address(admin_listen),
         ready,
     )
 

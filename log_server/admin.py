@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from teelog.errors import TeelogError
-from teelog.log_server.bodies import too_large
+from teelog.log_server.bodies import Bodies
 from teelog.log_server.metrics import Metrics
 from teelog.log_server.problems import NO_STORE, Kind, Problem
 from teelog.log_server.seams import Logged
 from teelog.log_server.submit import ONE_FILE, check_type, proof_response
+from teelog.serving import Handler
 from teelog.tlog import rfc6962
 from teelog.tlog.tiles import MAX_ENTRY
 
@@ -30,67 +31,63 @@ Health = Callable[[], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Admin:
-    """health: why submissions cannot be published now, None if they can. allow: with it ``POST /allow`` is served."""
+    """health: why submissions cannot be published now, None if they can. allow: with it ``POST /allow`` is served.
+
+    bodies: what these may take up.
+    """
 
     metrics: Metrics
     health: Health
+    bodies: Bodies
     allow: Allow | None = None
 
 
-ADMIN = web.AppKey("admin", Admin)
+def admin_handler(admin: Admin) -> Handler:
+    """Answers the requests of an admin listener."""
 
+    async def metrics(_request: web.BaseRequest) -> web.Response:
+        body = admin.metrics.exposition()
+        return web.Response(body=body, headers={"Content-Type": METRICS_TYPE, "Cache-Control": NO_STORE})
 
-def admin_app(admin: Admin) -> web.Application:
-    app = web.Application(client_max_size=MAX_ENTRY + 1, middlewares=[_problems])
-    app[ADMIN] = admin
-    app.router.add_get("/metrics", _metrics)
-    app.router.add_get("/healthz", _healthz)
-    app.router.add_get("/readyz", _readyz)
+    async def healthz(_request: web.BaseRequest) -> web.Response:
+        return _text(200, "ok")
+
+    async def readyz(_request: web.BaseRequest) -> web.Response:
+        reason = admin.health()
+        return _text(200, "ready") if reason is None else _text(503, reason)
+
+    async def allow(request: web.BaseRequest) -> web.Response:
+        assert admin.allow is not None
+        check_type(request, ONE_FILE)
+        with admin.bodies.one(MAX_ENTRY) as body:
+            entry = await body.read(request)
+            return proof_response(await admin.allow(entry), rfc6962.leaf_hash(entry))
+
+    paths: dict[str, tuple[str, Handler | None]] = {
+        "/metrics": ("GET", metrics),
+        "/healthz": ("GET", healthz),
+        "/readyz": ("GET", readyz),
+    }
     if admin.allow is not None:
-        app.router.add_post("/allow", _allow)
-    return app
+        paths["/allow"] = ("POST", allow)
 
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            method, handler = paths.get(request.raw_path, ("", None))
+            if handler is None:
+                raise Problem(Kind.NOT_FOUND, "there is nothing at this path")
+            if request.method != method and (request.method, method) != ("HEAD", "GET"):
+                raise Problem(Kind.METHOD, "this path has another method", expected=method, allow=method)
+            return await handler(request)
+        except Problem as problem:
+            return problem.response()
+        except TeelogError as error:
+            return Problem(Kind.UNAVAILABLE, error.message, retry_after=5).response()
 
-@web.middleware
-async def _problems(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except Problem as problem:
-        return problem.response()
-    except web.HTTPException as error:
-        kinds = {404: Kind.NOT_FOUND, 405: Kind.METHOD, 413: Kind.TOO_LARGE}
-        return Problem(kinds.get(error.status, Kind.BAD_REQUEST), error.reason, status=error.status).response()
-    except TeelogError as error:
-        return Problem(Kind.UNAVAILABLE, error.message, retry_after=5).response()
+    return handle
 
 
 def _text(status: int, line: str) -> web.Response:
     return web.Response(
         status=status, body=line.encode() + b"\n", headers={"Content-Type": TEXT, "Cache-Control": NO_STORE}
     )
-
-
-async def _metrics(request: web.Request) -> web.Response:
-    body = request.app[ADMIN].metrics.exposition()
-    return web.Response(body=body, headers={"Content-Type": METRICS_TYPE, "Cache-Control": NO_STORE})
-
-
-async def _healthz(_request: web.Request) -> web.Response:
-    return _text(200, "ok")
-
-
-async def _readyz(request: web.Request) -> web.Response:
-    reason = request.app[ADMIN].health()
-    return _text(200, "ready") if reason is None else _text(503, reason)
-
-
-async def _allow(request: web.Request) -> web.Response:
-    check_type(request, ONE_FILE)
-    entry = await request.read()
-    if len(entry) > MAX_ENTRY:
-        raise too_large(MAX_ENTRY)
-    allow = request.app[ADMIN].allow
-    assert allow is not None
-    return proof_response(await allow(entry), rfc6962.leaf_hash(entry))

@@ -11,11 +11,11 @@ from pathlib import Path
 import aiohttp
 
 from teelog.errors import ConfigError, MalformedError, RefusedError, UnavailableError
+from teelog.listen import short_path
 from teelog.log_server import batch as batching
 from teelog.log_server import config, recovery, unconfirmed
 from teelog.log_server.directory import LogDirectory
 from teelog.log_server.intake import Submission
-from teelog.log_server.listen import short_path
 from teelog.log_server.lock import DirectoryLock
 from teelog.log_server.seams import Admitted, Clock
 from teelog.log_server.state import SqliteState

@@ -17,9 +17,9 @@ from typing import cast
 import msgspec
 
 from teelog.errors import MalformedError, UnavailableError
+from teelog.listen import bind_unix, short_path
 from teelog.log_server.delivery import Answer, Delivery, Failure
 from teelog.log_server.intake import Intake
-from teelog.log_server.listen import bind_unix, short_path
 from teelog.log_server.pool import Waiters, found
 from teelog.log_server.seams import Admitted, Logged, Outcome
 

@@ -22,20 +22,23 @@ from pathlib import Path
 from aiohttp import web
 
 from teelog.errors import ConfigError, UnavailableError
+from teelog.listen import Address, bind, bind_unix
 from teelog.log_server import config as configuration
 from teelog.log_server import journal, recovery
 from teelog.log_server.about import LogInfo
-from teelog.log_server.admin import Admin, admin_app
+from teelog.log_server.admin import Admin, admin_handler
 from teelog.log_server.app import Front
 from teelog.log_server.config import Config
 from teelog.log_server.directory import LogDirectory
-from teelog.log_server.listen import Address, bind, bind_unix
+from teelog.log_server.guard import guarded
+from teelog.log_server.limits import Limits
 from teelog.log_server.metrics import FrontMetrics, Metrics
 from teelog.log_server.pool_socket import PoolServer, SocketPool
 from teelog.log_server.read import Directory
 from teelog.log_server.seams import Pool, RolledBack
 from teelog.log_server.workers import READY, REPORT_SECONDS, Crew, Tally
 from teelog.log_server.writer import Writer
+from teelog.serving import new_loop, stop_on_signals
 from teelog.tlog.policy import Policy
 
 log = logging.getLogger("teelog.log_server")
@@ -93,23 +96,6 @@ class Served:
     bound: Address
     admin_listen: Address | None
     ready: Ready
-
-
-def new_loop() -> asyncio.AbstractEventLoop:
-    """uvloop where it is installed."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
-
-
-def stop_on_signals() -> asyncio.Event:
-    """Set by SIGTERM and SIGINT."""
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    return stopping
 
 
 async def _serve(served: Served, listening: socket.socket, crew: Crew | None) -> None:
@@ -285,16 +271,18 @@ async def start_admin(
     path = writer.directory.admin_socket
     own = bind_unix(path)
     stack.callback(_remove, path)
-    await _listen_admin(stack, Admin(metrics, health, front.submissions.allow), own)
+    submissions = front.submissions
+    await _listen_admin(stack, Admin(metrics, health, submissions.bodies, submissions.allow), front.limits, own)
     if where is None:
         return None
     (public,), bound = bind(where)
-    await _listen_admin(stack, Admin(metrics, health), public)
+    await _listen_admin(stack, Admin(metrics, health, submissions.bodies), front.limits, public)
     return bound
 
 
-async def _listen_admin(stack: AsyncExitStack, admin: Admin, listening: socket.socket) -> None:
-    runner = web.AppRunner(admin_app(admin), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+async def _listen_admin(stack: AsyncExitStack, admin: Admin, limits: Limits, listening: socket.socket) -> None:
+    # A-01: the same deadlines and bounds as in public, of its own.
+    runner = web.ServerRunner(guarded(admin_handler(admin), limits), shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     await web.SockSite(runner, listening).start()

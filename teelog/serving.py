@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -212,6 +213,23 @@ class GuardedServer(web.Server):
 
 def _buffered(payload: Any) -> int:
     return getattr(payload, "total_raw_bytes", 0)
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """uvloop where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def stop_on_signals() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    return stopping
 
 
 def make_room(connections: int) -> int:

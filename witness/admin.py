@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import os
 import socket
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +17,7 @@ import msgspec
 from aiohttp import web
 
 from teelog.errors import ConfigError, RefusedError, TeelogError, UnavailableError
+from teelog.listen import bind_unix, short_path
 from teelog.serving import Handler
 from teelog.witness import registry
 from teelog.witness.directory import SOCKET, Witness, load, locked, open_state
@@ -121,29 +119,9 @@ def _refused(error: TeelogError) -> Refused:
     return Refused(error.message, expected, actual, error.hint, error.exit_code)
 
 
-@contextmanager
-def socket_path(directory: Path) -> Iterator[str]:
-    """A short path to ``admin.sock``: a socket's address holds 107 bytes, a folder's path may be longer."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{descriptor}/{SOCKET}"
-    finally:
-        os.close(descriptor)
-
-
 def listen(directory: Path) -> socket.socket:
-    """The listening socket; the caller holds the folder's lock, so one that is there already is a dead one's."""
-    with suppress(FileNotFoundError):
-        (directory / SOCKET).unlink()
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        with socket_path(directory) as address:
-            listening.bind(address)
-        (directory / SOCKET).chmod(0o600)
-    except OSError:
-        listening.close()
-        raise
-    return listening
+    """The listening socket; the caller holds the folder's lock. Raises UnavailableError."""
+    return bind_unix(directory / SOCKET)
 
 
 # -- the command's side -----------------------------------------------------------------------------------------------
@@ -157,7 +135,7 @@ class _Connection(http.client.HTTPConnection):
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(TIMEOUT)
-        with socket_path(self._directory) as address:
+        with short_path(self._directory / SOCKET) as address:
             self.sock.connect(address)
 
 

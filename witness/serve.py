@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import signal
 import sqlite3
 import sys
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,9 @@ import structlog
 from aiohttp import web
 from msgspec import structs
 
-from teelog.errors import ConfigError, UnavailableError
-from teelog.serving import GuardedServer, make_room
+from teelog.errors import UnavailableError
+from teelog.listen import Address
+from teelog.serving import GuardedServer, make_room, new_loop, stop_on_signals
 from teelog.witness import admin
 from teelog.witness.connections import private
 from teelog.witness.decide import Answer, refuse
@@ -30,17 +30,6 @@ from teelog.witness.published import Published
 from teelog.witness.service import Service
 
 SHUTDOWN_SECONDS = 10.0  # for requests under way
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where to listen. port: 0 lets the system choose."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def serve(
@@ -58,7 +47,7 @@ def serve(
         if not mine:
             raise UnavailableError(f"{path} is in use by another process", expected="one witness for one folder")
         configure_logging()
-        with asyncio.Runner(loop_factory=_loop) as runner:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
             runner.run(_serve(_fitted(load(path)), listen, admin_listen, ready, step))
 
 
@@ -67,14 +56,6 @@ def _fitted(witness: Witness) -> Witness:
     config = witness.config
     room = make_room(config.limits.connections)
     return replace(witness, config=structs.replace(config, limits=structs.replace(config.limits, connections=room)))
-
-
-def _loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
 
 
 def configure_logging() -> None:
@@ -121,14 +102,10 @@ async def _serve(
     step: Callable[[str], None],
 ) -> None:
     loop = asyncio.get_running_loop()
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+    stopping = stop_on_signals()
     metrics = Metrics()
     limits = witness.config.limits
-    engine = open_engine(
-        witness, metrics, on_fatal=lambda: loop.call_soon_threadsafe(stopping.set), step=step
-    )
+    engine = open_engine(witness, metrics, on_fatal=lambda: loop.call_soon_threadsafe(stopping.set), step=step)
     async with AsyncExitStack() as stack:
         stack.callback(engine.stop)
         try:
@@ -190,15 +167,3 @@ def _operations(engine: Engine, metrics: Metrics) -> Callable[[web.BaseRequest],
         return web.Response(status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type})
 
     return handle
-
-
-def parse_address(text: str) -> Address:
-    """``HOST:PORT``, ``[IPV6]:PORT``. Raises ConfigError."""
-    host, colon, port = text.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        colon = ""
-    if not colon or not host or not port.isascii() or not port.isdecimal() or int(port) > 65_535:
-        raise ConfigError("not an address to listen on", expected="HOST:PORT, as in 127.0.0.1:6971", actual=text)
-    return Address(host, int(port))

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from teelog.log_server import guard
 from tests.log_server.serving import Server, serving
+
+
+@pytest.fixture(autouse=True)
+def short_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused body that never ends is waited for: no test is about for how long."""
+    monkeypatch.setattr(guard, "LINGER_SECONDS", 0.2)
 
 
 @pytest.fixture

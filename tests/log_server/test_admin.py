@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 from aiohttp import web
 
 from teelog.errors import UnavailableError
-from teelog.log_server.admin import Admin, admin_app
+from teelog.log_server.admin import Admin, admin_handler
+from teelog.log_server.guard import guarded
+from teelog.log_server.limits import Limits
 from teelog.log_server.metrics import OUTCOMES, ROUTES, Metrics
 from teelog.log_server.seams import Full
 from teelog.tlog import rfc6962
@@ -21,9 +24,13 @@ from tests.statement import make
 
 
 @asynccontextmanager
-async def admin_of(server: Server, path: Path, reason: str | None = None) -> AsyncIterator[aiohttp.ClientSession]:
+async def admin_of(
+    server: Server, path: Path, reason: str | None = None, *, allowing: bool = True, limits: Limits | None = None
+) -> AsyncIterator[aiohttp.ClientSession]:
     """A session to the log's own Unix socket."""
-    runner = web.AppRunner(admin_app(Admin(server.metrics, lambda: reason, server.front.submissions.allow)))
+    submissions = server.front.submissions
+    admin = Admin(server.metrics, lambda: reason, submissions.bodies, submissions.allow if allowing else None)
+    runner = web.ServerRunner(guarded(admin_handler(admin), limits or Limits()))
     await runner.setup()
     await web.UnixSite(runner, str(path)).start()
     connector = aiohttp.UnixConnector(str(path))
@@ -73,10 +80,18 @@ async def test_allow_checks_what_it_is_given(server: Server, tmp_path: Path) -> 
     assert server.pool.size == 1
 
 
-async def test_allow_is_not_served_without_it(server: Server) -> None:
-    app = admin_app(Admin(server.metrics, lambda: None))
-    assert "/allow" not in {resource.canonical for resource in app.router.resources()}
+async def test_allow_is_not_served_without_it(server: Server, tmp_path: Path) -> None:
+    async with admin_of(server, tmp_path / "s", allowing=False) as session:
+        assert (await ask(session, "/allow", "POST", other_namespace())).status == 404
     assert (await server.post("/allow", other_namespace())).status == 404
+
+
+async def test_A_01_a_slow_header_is_cut_off_here_too(server: Server, tmp_path: Path) -> None:
+    async with admin_of(server, tmp_path / "s", limits=Limits(header_seconds=0.1)):
+        reader, writer = await asyncio.open_unix_connection(str(tmp_path / "s"))
+        writer.write(b"GET /metrics HTTP/1.1\r\nHos")
+        assert await asyncio.wait_for(reader.read(), 20) == b""
+        writer.close()
 
 
 async def test_health_is_of_the_process_and_readiness_of_the_log(server: Server, tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ import aiohttp
 import pytest
 
 from teelog.errors import ConfigError
+from teelog.listen import parse_address, short_path
 from teelog.log_server.clock import SystemClock
 from teelog.log_server.create import create
-from teelog.log_server.listen import parse_address, short_path
 from teelog.tlog import rfc6962
 from teelog.tlog.policy import parse_policy
 from teelog.tlog.proof import parse_proof, verify_proof
@@ -33,7 +33,7 @@ MAIN = """
 import sys
 from pathlib import Path
 from teelog.errors import TeelogError
-from teelog.log_server.listen import parse_address
+from teelog.listen import parse_address
 from teelog.log_server.serve import serve
 from teelog.tlog.policy import parse_policy
 def ready(public, admin):

@@ -1,4 +1,4 @@
-"""Addresses and listening sockets."""
+"""Addresses and listening sockets of the services."""
 
 from __future__ import annotations
 
