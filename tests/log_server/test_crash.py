@@ -26,7 +26,7 @@ import pytest
 
 from teelog.log_server.directory import LogDirectory
 from teelog.tlog import rfc6962
-from teelog.tlog.checkpoint import open_checkpoint
+from teelog.tlog.checkpoint import Checkpoint, open_checkpoint
 from teelog.tlog.policy import parse_policy
 from teelog.tlog.proof import parse_proof, verify_proof
 from tests.commands import teelog
@@ -92,6 +92,8 @@ class Field:
     policy_file: Path
     observed: dict[bytes, list[bytes]] = field(default_factory=dict)
     submitted: list[bytes] = field(default_factory=list)
+    heads: dict[bytes, Checkpoint] = field(default_factory=dict)
+    """The checkpoints of the proofs, opened."""
     acknowledged: asyncio.Event = field(default_factory=asyncio.Event)
 
     def take(self, entry: bytes, proof: bytes) -> None:
@@ -170,7 +172,7 @@ async def settle(there: Field, serve: Sequence[str | Path]) -> None:
     server = await start(*serve)
     known = {leaf: parse_proof(proofs[0]).index for leaf, proofs in there.observed.items()}
     entries = list(dict.fromkeys(there.submitted))
-    await asyncio.gather(*(load(there, server.url, entries[n::8], asyncio.Event()) for n in range(8)))
+    await asyncio.gather(*(load(there, server.url, entries[n::48], asyncio.Event()) for n in range(48)))
     assert await server.end(signal.SIGTERM) == 0
     for leaf, index in known.items():
         assert {parse_proof(proof).index for proof in there.observed[leaf]} == {index}
@@ -195,7 +197,10 @@ def judge(there: Field) -> None:
     roots: dict[int, bytes] = {}
     for leaf, proofs in there.observed.items():
         for proof in map(parse_proof, proofs):
-            head = open_checkpoint(proof.checkpoint, signer.vkeys, make.LOG).checkpoint
+            head = there.heads.get(proof.checkpoint)
+            if head is None:
+                head = open_checkpoint(proof.checkpoint, signer.vkeys, make.LOG).checkpoint
+                there.heads[proof.checkpoint] = head
             assert head.size <= shown.size, "an acknowledged checkpoint is gone"
             assert leaves[proof.index] == leaf, "an acknowledged entry is gone"
             if head.size not in roots:
