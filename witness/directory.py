@@ -218,9 +218,7 @@ def open_state(witness: Witness) -> Store:
     # one name, one pair of keys, one state.
     if store.identity() != witness.vkeys:
         store.close()
-        raise ConfigError(
-            f"{path} belongs to another witness", expected=", ".join(key[:80] for key in witness.vkeys)
-        )
+        raise ConfigError(f"{path} belongs to another witness", expected=", ".join(key[:80] for key in witness.vkeys))
     return store
 
 
