@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import stat
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from teelog import keys
+from teelog import key_file, keys
 from teelog.cli import files, sshagent
 from teelog.errors import ConfigError, MalformedError, SignatureError, UnavailableError
 from teelog.keys import Algorithm, PublicKey
@@ -87,26 +86,10 @@ def load_private(path: str) -> keys.PrivateKey:
     pem = _read(path)
     if b"BEGIN PUBLIC KEY" in pem:
         raise ConfigError(f"{path} is a public key", expected="a private key", hint="give the file without .pub")
-    check_permissions(path)
     try:
-        return keys.private_key_from_pem(pem)
+        return keys.private_key_from_pem(key_file.read(Path(path)))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.message}", expected=error.expected, hint=error.hint) from error
-
-
-def check_permissions(path: str) -> None:
-    """Refuses a private key file that group or others may touch. Raises ConfigError, UnavailableError."""
-    try:
-        mode = stat.S_IMODE(Path(path).stat().st_mode)
-    except OSError as error:
-        raise UnavailableError(f"cannot read key file {path}", actual=error.strerror) from error
-    if mode & 0o077:
-        raise ConfigError(
-            f"key file {path} is open to others",
-            expected="mode 0600",
-            actual=f"mode {mode:04o}",
-            hint=f"chmod 600 {shlex.quote(path)}",
-        )
 
 
 def load_vkeys(ref: str) -> list[VerifierKey]:

@@ -13,12 +13,10 @@ admin.sock pool.sock     of a running server
 
 from __future__ import annotations
 
-import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from teelog import keys
+from teelog import key_file, keys
 from teelog.errors import ConfigError
 from teelog.keys import Algorithm, PrivateKey
 from teelog.log_server.signing import LogSigner
@@ -76,23 +74,7 @@ class LogDirectory:
     def key(self, name: str, origin: str, algorithm: Algorithm) -> PrivateKey:
         """A private key, its file closed to others and made for this origin (R-04). Raises ConfigError."""
         path = self.path / name
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError as error:
-            raise ConfigError(f"key file {path} cannot be read", actual=error.strerror) from error
-        try:
-            mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
-            if mode & 0o077:
-                raise ConfigError(
-                    f"key file {path} is open to others",
-                    expected="mode 0600",
-                    actual=f"mode {mode:04o}",
-                    hint=f"chmod 600 {path}",
-                )
-            data = os.read(descriptor, keys.MAX_PEM_LENGTH + 1024)
-        finally:
-            os.close(descriptor)
-        head, _, pem = data.partition(b"\n")
+        head, _, pem = key_file.read(path).partition(b"\n")
         if head != key_mark(origin):
             raise ConfigError(
                 f"key file {path} belongs to another log",

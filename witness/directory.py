@@ -21,7 +21,6 @@ import fcntl
 import json
 import os
 import sqlite3
-import stat
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from pathlib import Path
 
 import msgspec
 
-from teelog import keys
+from teelog import key_file, keys
 from teelog.errors import ConfigError, MalformedError, UnavailableError
 from teelog.keys import Algorithm
 from teelog.tlog.vkey import NoteSigner, SignatureType, VerifierKey
@@ -137,7 +136,7 @@ def load(path: Path) -> Witness:
     config = load_config(path)
     signers = []
     for file, algorithm, kind in KEYS:
-        private = _load_key(path / file)
+        private = keys.private_key_from_pem(key_file.read(path / file))
         if private.public.algorithm is not algorithm:
             raise ConfigError(
                 f"{path / file} has another algorithm", expected=algorithm, actual=private.public.algorithm
@@ -169,24 +168,6 @@ def _parse_config(raw: bytes) -> Config:
         return msgspec.convert(tomllib.loads(raw.decode()), Config)
     except (ValueError, msgspec.ValidationError) as error:
         raise ConfigError(f"{CONFIG} is not usable", actual=str(error)) from error
-
-
-def _load_key(file: Path) -> keys.PrivateKey:
-    try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as opened:
-            mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
-            pem = opened.read(keys.MAX_PEM_LENGTH + 1)
-    except OSError as error:
-        raise ConfigError(f"cannot read key file {file}", actual=error.strerror) from error
-    if mode & 0o077:
-        raise ConfigError(
-            f"key file {file} is open to others",
-            expected="mode 0600",
-            actual=f"mode {mode:04o}",
-            hint=f"chmod 600 {file}",
-        )
-    return keys.private_key_from_pem(pem)
 
 
 @contextlib.contextmanager
