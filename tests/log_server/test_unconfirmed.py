@@ -16,7 +16,8 @@ from teelog.log_server.allow import allow
 from teelog.log_server.clock import SystemClock
 from teelog.log_server.create import create
 from teelog.log_server.directory import LogDirectory
-from teelog.log_server.seams import RolledBack
+from teelog.log_server.seams import Fenced, RolledBack
+from teelog.log_server.state import SqliteState
 from teelog.log_server.writer import Writer
 from teelog.tlog.policy import Policy, parse_policy
 from teelog.witness import admin
@@ -53,7 +54,7 @@ async def published(path: Path, policy: Policy) -> int:
         async with asyncio.timeout(30):
             while not writer.sequencer.stopped.done():
                 status = writer.sequencer.status()
-                if status["confirmed"] and status["size"] == status["published_size"]:
+                if status["confirmed"] and status["writing"] and status["size"] == status["published_size"]:
                     return int(str(status["size"]))
                 await asyncio.sleep(0.01)
         await writer.stopped()
@@ -84,6 +85,83 @@ async def test_growth_without_a_server_is_published_and_the_mark_goes(tmp_path: 
         assert await published(path, policy) == 2
         assert unconfirmed.read(LogDirectory(path).unconfirmed) is None
         assert await published(path, policy) == 2
+
+
+async def cut_off_before_publication(path: Path, policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that ends between the witness's cosignature and the publication, as a kill there would."""
+
+    def killed(*_: object) -> None:
+        raise Fenced("killed here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteState, "publish", killed)
+        with pytest.raises(Fenced):
+            await published(path, policy)
+
+
+async def test_F_03_what_was_cosigned_and_not_published_before_a_kill_is_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "LOG"
+    async with witnessed(tmp_path) as (desk, policy):
+        assert await published(path, policy) == 1
+        await allow(path, make.namespace_file(), SystemClock())
+        await cut_off_before_publication(path, policy, monkeypatch)
+        assert unconfirmed.read(LogDirectory(path).unconfirmed) is None  # gone before the signature, which is out
+        assert await published(path, policy) == 2
+        assert desk.witness.evidence.fork_files() == []
+
+
+async def test_R_05_an_older_copy_with_a_committed_batch_goes_on_only_while_nobody_went_further(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, older, oldest = tmp_path / "LOG", tmp_path / "OLD", tmp_path / "OLDEST"
+    beta = make.namespace_file(namespace="beta.example")
+    async with witnessed(tmp_path) as (desk, policy):
+        assert await published(path, policy) == 1
+        await allow(path, make.namespace_file(), SystemClock())
+        await cut_off_before_publication(path, policy, monkeypatch)
+        shutil.copytree(path, older)
+        shutil.copytree(path, oldest)
+        assert await published(path, policy) == 2
+        # The same batch, committed by a process that had been confirmed: its tree is the witness's.
+        assert await published(older, policy) == 2
+        await allow(path, beta, SystemClock())
+        assert await published(path, policy) == 3
+        # What came on top of it without a server is the mark's: size 2 may have been signed, size 3 was not.
+        await allow(oldest, make.namespace_file(namespace="gamma.example"), SystemClock())
+        assert unconfirmed.read(LogDirectory(oldest).unconfirmed) == 2
+        for copy in (older, oldest):
+            with pytest.raises(RolledBack, match="more of this log than this directory knows of"):
+                await published(copy, policy)
+        assert desk.witness.evidence.fork_files() == []
+
+
+async def test_a_mark_outlives_a_start_that_no_witness_confirms(tmp_path: Path) -> None:
+    path = tmp_path / "LOG"
+    async with witnessed(tmp_path) as (_, policy):
+        assert await published(path, policy) == 1
+        await allow(path, make.namespace_file(), SystemClock())
+    writer = Writer.open(path, policy)  # the witness is gone
+    writer.start()
+    while not any(item.failure for item in writer.cosigners.witnesses):
+        await asyncio.sleep(0.01)
+    await writer.close()
+    assert unconfirmed.read(LogDirectory(path).unconfirmed) == 1
+
+
+async def test_a_reload_after_the_mark_is_gone_is_not_held_against_the_log(tmp_path: Path) -> None:
+    path = tmp_path / "LOG"
+    async with witnessed(tmp_path) as (_, policy):
+        await allow(path, make.namespace_file(), SystemClock())
+        writer = Writer.open(path, policy)
+        assert writer.sequencer.signed_at_most == 1
+        writer.start()
+        async with asyncio.timeout(30):
+            while writer.sequencer.status()["published_size"] != 2:
+                await asyncio.sleep(0.01)
+        assert writer.sequencer.signed_at_most is None
+        await writer.close()
 
 
 def test_the_oldest_mark_stays_and_a_damaged_one_is_refused(tmp_path: Path) -> None:
