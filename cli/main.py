@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 import os
 import select
 import sys
@@ -59,19 +58,15 @@ COMMANDS = {
 }
 
 
-def _exists(entry: Entry) -> bool:
-    return importlib.util.find_spec(entry.target.partition(":")[0]) is not None
-
-
 class LazyGroup(click.Group):
     """A group whose members' names and one-line helps are known without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for name, entry in COMMANDS.items() if _exists(entry)]
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         entry = COMMANDS.get(cmd_name)
-        if entry is None or not _exists(entry):
+        if entry is None:
             return None
         module, _, attribute = entry.target.partition(":")
         command = getattr(importlib.import_module(module), attribute)

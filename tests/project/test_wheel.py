@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from teelog.cli.main import COMMANDS, _exists
 from tests.project.sources import ROOT, sources
 
 pytestmark = pytest.mark.timeout(600)
@@ -152,6 +151,4 @@ def test_the_command_runs(full: Installed):
 
 
 def test_the_demo_runs_from_the_wheel(full: Installed):
-    if not _exists(COMMANDS["demo"]):
-        pytest.skip("the demo is not there yet")
     call(full.bin / "teelog", "demo", cwd=full.place)
