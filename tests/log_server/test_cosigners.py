@@ -257,7 +257,7 @@ async def test_a_minimal_interval_holds_for_its_witness_alone() -> None:
     clock = ManualClock()
     async with (
         listening(3) as witnesses,
-        asking(witnesses, 2, clock, min_interval_s_by_name={"w0": 400.0, "w1m": 5.0}) as cosigners,
+        asking(witnesses, 2, clock, grace_ms=60_000, min_interval_s_by_name={"w0": 400.0, "w1m": 5.0}) as cosigners,
     ):
         assert cosigners.ready_in() == 0
         assert names(await cosign(cosigners, 5)) == ["w0", "w1", "w2"]
