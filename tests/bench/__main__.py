@@ -46,7 +46,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--dir", type=Path, help="where logs are written; removed afterwards")
     given = parser.parse_args()
-    settings = Settings(3, scale=0.1) if given.short else Settings(given.rounds, given.more, given.patience)
+    settings = Settings(3, scale=0.1) if given.short else Settings(given.rounds, more=given.more, patience=given.patience)
     rows: list[Row] = []
     for name in given.row or ROWS:
         progress(f"{name} ...")

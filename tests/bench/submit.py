@@ -18,7 +18,7 @@ from tests.bench.entries import Entries
 from tests.bench.ratio import Row, Settings, interleave, quotients
 
 BATCH = 1_000
-SENDERS = 4
+SENDERS = 8
 """Connections that submit batches."""
 
 

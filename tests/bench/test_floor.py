@@ -17,7 +17,7 @@ TRIES = 3
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["batch", "post-256", "latency", "replay", "cold"])
-def test_no_row_falls_below_half_its_target(name: str, tmp_path: Path):
+def test_no_row_falls_below_half_its_target(name: str, tmp_path: Path) -> None:
     measured: list[Row] = []
     for number in range(TRIES):
         folder = tmp_path / str(number)
@@ -28,7 +28,7 @@ def test_no_row_falls_below_half_its_target(name: str, tmp_path: Path):
     pytest.fail(table(measured))
 
 
-def test_floor_control_must_fail():
+def test_floor_control_must_fail() -> None:
     assert not Row("r", "", "", [0.2, 0.24, 0.1], 0.5).above_floor()
     assert Row("r", "", "", [0.2, 0.26, 0.1], 0.5).above_floor()
     assert not Row("r", "", "", [3.1, 4.0], 1.5, at_most=True).above_floor()
