@@ -16,14 +16,15 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from teelog.errors import MalformedError, TeelogError
 from teelog.tlog import note, tiles
 
 # -- what travels -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(msgspec.Struct, frozen=True):
     """An entry that the front has checked on its own: bounded, parsed, signed by the right keys.
 
     entry: the exact bytes to log, 0..65,535. leaf: its RFC 6962 leaf hash. statement: SHA-256 of what was signed, 32
@@ -38,8 +39,7 @@ class Admitted:
     version: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Logged:
+class Logged(msgspec.Struct, frozen=True):
     """The entry is number ``index`` in the published checkpoint ``note``. fresh: False for a duplicate.
 
     proof: inclusion proof for the size of ``note``. note: the cosigned checkpoint, as published.

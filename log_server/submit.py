@@ -15,7 +15,6 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
@@ -120,7 +119,7 @@ class Submissions:
         logged = await self._find(leaf)
         if logged is None:
             raise Problem(Kind.NOT_FOUND, "no entry with this leaf hash is in a published checkpoint")
-        return proof_response(replace(logged, fresh=False), leaf)
+        return proof_response(msgspec.structs.replace(logged, fresh=False), leaf)
 
     async def post_batch(self, request: web.BaseRequest) -> web.Response:
         check_type(request, MANY_FILES)

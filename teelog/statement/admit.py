@@ -7,7 +7,8 @@ looked up by ``ParsedEntry.namespace``. Splitting the two lets a server classify
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+import msgspec
 
 from teelog.errors import MalformedError, VerificationError
 from teelog.statement import dsse, ear, intoto, jws, log_policy, names, release
@@ -28,8 +29,7 @@ class Kind(enum.StrEnum):
     RESULT = "result"
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(msgspec.Struct, frozen=True):
     """A well-formed statement of which nothing is verified.
 
     claim: LogPolicyPredicate, NamespacePredicate, ReleaseClaim or Result, as ``kind`` says.
@@ -46,8 +46,7 @@ class Statement:
         return self.claim.predicate if isinstance(self.claim, ReleaseClaim) else self.claim
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedEntry:
+class ParsedEntry(msgspec.Struct, frozen=True):
     """A well-formed entry of which nothing is verified: an envelope (of a result: a JWS) with its statement."""
 
     envelope: Envelope | Jws

@@ -17,7 +17,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
@@ -60,8 +59,7 @@ class _Wire(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _decoder = msgspec.json.Decoder(_Wire)
 
 
-@dataclass(frozen=True, slots=True)
-class VerifiedEnvelope:
+class VerifiedEnvelope(msgspec.Struct, frozen=True):
     """What ``Envelope.verify`` gives: every signature held, each by one of the given keys.
 
     payload: the signed bytes. signers: keyids, sorted, distinct. file: the envelope's bytes, an entry of the log.
@@ -70,21 +68,26 @@ class VerifiedEnvelope:
     payload: bytes
     signers: tuple[str, ...]
     statement_id: str
-    file: bytes = field(repr=False)
+    file: bytes
+
+    def __repr__(self) -> str:
+        return f"VerifiedEnvelope({self.statement_id})"
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(msgspec.Struct, frozen=True):
     """A well-formed envelope of which nothing is verified.
 
     file: its exact bytes. statement_id: SHA-256 of the PAE, lower-case hex.
     """
 
-    file: bytes = field(repr=False)
+    file: bytes
     signatures: tuple[Signature, ...]
     statement_id: str
-    _payload: bytes = field(repr=False)
-    _pae: bytes = field(repr=False)
+    _payload: bytes
+    _pae: bytes
+
+    def __repr__(self) -> str:
+        return f"Envelope({self.statement_id})"
 
     @property
     def keyids(self) -> tuple[str, ...]:

@@ -6,8 +6,9 @@ All are ASCII, have one spelling and bounded length, so they can be index keys a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 from teelog.errors import MalformedError
 
@@ -20,8 +21,7 @@ _STATEMENT_ID = re.compile(r"[0-9a-f]{64}")
 MAX_NAMESPACE = 253  # characters of a DNS name in text, RFC 1035 section 2.3.4
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
+class Stream(msgspec.Struct, frozen=True):
     """namespace/product/channel: one line of releases of which a status says what is allowed."""
 
     namespace: str

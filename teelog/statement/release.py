@@ -13,7 +13,6 @@ business of a status.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated
@@ -87,8 +86,7 @@ class ReleaseStatement(intoto.Frame, frozen=True):
 _decoder = msgspec.json.Decoder(ReleaseStatement)
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseClaim:
+class ReleaseClaim(msgspec.Struct, frozen=True):
     """A well-formed release of which nothing is verified. not_before, not_after: aware, UTC."""
 
     statement: ReleaseStatement
@@ -101,8 +99,7 @@ class ReleaseClaim:
         return self.statement.predicate
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(msgspec.Struct, frozen=True):
     """A release whose signatures held under its namespace: made by ``verify`` only.
 
     signers: keyids, sorted. index: of its entry in the log, None before it has one.
@@ -112,7 +109,10 @@ class Release:
     statement_id: str
     signers: tuple[str, ...]
     index: int | None
-    file: bytes = field(repr=False)
+    file: bytes
+
+    def __repr__(self) -> str:
+        return f"Release({self.claim.stream} {self.claim.predicate.version}, {self.statement_id})"
 
 
 def payload(predicate: ReleasePredicate, subjects: tuple[intoto.Subject, ...]) -> bytes:
