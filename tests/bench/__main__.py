@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -46,7 +47,10 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--dir", type=Path, help="where logs are written; removed afterwards")
     given = parser.parse_args()
-    settings = Settings(3, scale=0.1) if given.short else Settings(given.rounds, more=given.more, patience=given.patience)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the servers end with us
+    settings = (
+        Settings(3, scale=0.1) if given.short else Settings(given.rounds, more=given.more, patience=given.patience)
+    )
     rows: list[Row] = []
     for name in given.row or ROWS:
         progress(f"{name} ...")
