@@ -162,8 +162,8 @@ def allow(log: Path, file: str) -> None:
         {
             "schema": "teelog-allowed/v1",
             "namespace": done.namespace,
-            "index": str(done.index),
-            "statement": done.statement_id,
+            "index": done.index,
+            "statement_id": done.statement_id,
             "leaf": done.leaf,
             "fresh": done.fresh,
             "published": done.published,
@@ -201,17 +201,17 @@ def status(log: Path) -> None:
             "origin": found.origin,
             "vkeys": list(found.vkeys),
             "running": found.running,
-            "size": str(found.size),
+            "size": found.size,
             "root": found.root,
             "published": {
-                "size": str(found.published_size),
+                "size": found.published_size,
                 "root": found.published_root,
                 "timestamp": found.published_at,
                 "cosigners": list(found.cosigners),
             },
             "unpublished_batches": found.staged_batches,
             "namespaces": [
-                {"namespace": name, "version": version, "index": str(index)}
+                {"namespace": name, "version": version, "index": index}
                 for name, version, index in found.namespaces
             ],
             "epoch": found.epoch,

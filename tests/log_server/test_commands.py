@@ -105,12 +105,12 @@ def test_a_bad_origin_is_refused_and_nothing_is_left(tmp_path: Path, origin: str
 def test_allow_without_a_server_commits_and_the_next_start_publishes(log: Path, tmp_path: Path) -> None:
     ran = allow(log, tmp_path, make.namespace_file(), "--json")
     assert ran.code == 0
-    assert (ran.json["index"], ran.json["fresh"], ran.json["published"]) == ("1", True, False)
+    assert (ran.json["index"], ran.json["fresh"], ran.json["published"]) == (1, True, False)
     again = allow(log, tmp_path, make.namespace_file(), "--json")
-    assert (again.json["index"], again.json["fresh"]) == ("1", False)
+    assert (again.json["index"], again.json["fresh"]) == (1, False)
     shown = teelog("log", "status", log, "--json").json
     assert (shown["size"], shown["published"]["size"], shown["unpublished_batches"]) == ("2", "0", 2)
-    assert shown["namespaces"] == [{"namespace": "acme.example", "version": 0, "index": "1"}]
+    assert shown["namespaces"] == [{"namespace": "acme.example", "version": 0, "index": 1}]
     made = Rig(log, ManualClock(SystemClock().now_ms()), create=False).open()
     assert made.intake.namespaces(0) == [(1, make.namespace_file())]
     made.drop()
@@ -130,7 +130,7 @@ def test_allow_refuses_what_is_no_first_version_by_its_owners_for_this_log(log: 
         ran = allow(log, tmp_path, file)
         assert ran.code == code, ran.stderr
         error_of(ran)
-    assert teelog("log", "status", log, "--json").json["size"] == "1"
+    assert teelog("log", "status", log, "--json").json["size"] == 1
     assert allow(log, tmp_path, make.namespace_file()).code == 0
     other = make.namespace_file(make.SECOND, keys=(make.held(make.SECOND, *make.OWNER_ROLES),))
     taken = allow(log, tmp_path, other)
