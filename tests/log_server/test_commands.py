@@ -109,7 +109,7 @@ def test_allow_without_a_server_commits_and_the_next_start_publishes(log: Path, 
     again = allow(log, tmp_path, make.namespace_file(), "--json")
     assert (again.json["index"], again.json["fresh"]) == (1, False)
     shown = teelog("log", "status", log, "--json").json
-    assert (shown["size"], shown["published"]["size"], shown["unpublished_batches"]) == ("2", "0", 2)
+    assert (shown["size"], shown["published"]["size"], shown["unpublished_batches"]) == (2, 0, 2)
     assert shown["namespaces"] == [{"namespace": "acme.example", "version": 0, "index": 1}]
     made = Rig(log, ManualClock(SystemClock().now_ms()), create=False).open()
     assert made.intake.namespaces(0) == [(1, make.namespace_file())]
