@@ -44,7 +44,10 @@ def _get(name: str, handler: Handler) -> Route:
 
 
 class Front:
-    """Everything before the pool, as one handler of requests: ``start`` before the first, ``close`` after the last."""
+    """Everything before the pool, as one handler of requests: ``start`` before the first, ``close`` after the last.
+
+    alone: False beside other fronts of the same log.
+    """
 
     def __init__(
         self,
@@ -55,13 +58,14 @@ class Front:
         limits: Limits | None = None,
         retention: Retention | None = None,
         metrics: FrontMetrics | None = None,
+        alone: bool = True,
     ) -> None:
         self.limits = limits or Limits()
         self.metrics: FrontMetrics = metrics or Metrics()
         retention = retention or Retention()
         self.reader = Reader(objects, retention, self.limits.cache_bytes)
         judge = Admission(Namespaces(info.origin), self._size, private_results=info.private_results)
-        self.submissions = Submissions(pool, judge, self.limits, self.metrics)
+        self.submissions = Submissions(pool, judge, self.limits, self.metrics, alone=alone)
         about = About(info, self.limits, retention, self.reader)
         self._proxies = networks(self.limits.trusted_proxies, "trusted_proxies")
         self._in_flight: Counter[str] = Counter()

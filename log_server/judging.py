@@ -28,10 +28,16 @@ Run = list[tuple[bytes, asyncio.Future[Verdict]]]
 
 
 class Judges:
-    """Used on one event loop; ``close`` it."""
+    """Used on one event loop; ``close`` it.
 
-    def __init__(self, admission: Admission) -> None:
+    alone: whether this process has the cores to itself. Beside other fronts the loop judges runs of single entries:
+    the other cores are the others'. Threads take batches all the same.
+    """
+
+    def __init__(self, admission: Admission, *, alone: bool = True) -> None:
         self._admission = admission
+        self._runners = THREADS if alone else 1
+        self._lone = LONE if alone else RUN
         self._threads = ThreadPoolExecutor(THREADS, "teelog-verify")
         self._queue: deque[tuple[bytes, asyncio.Future[Verdict]]] = deque()
         self._runs = 0
@@ -44,7 +50,7 @@ class Judges:
         loop = asyncio.get_running_loop()
         verdict: asyncio.Future[Verdict] = loop.create_future()
         self._queue.append((entry, verdict))
-        if self._runs < THREADS:
+        if self._runs < self._runners:
             self._runs += 1
             loop.call_soon(self._next)
         return await verdict
@@ -74,22 +80,21 @@ class Judges:
     def _next(self) -> None:
         queue = self._queue
         run = [queue.popleft() for _ in range(min(RUN, len(queue)))]
-        if len(run) <= LONE:
-            self._runs -= 1
+        if len(run) <= self._lone:
             done: Future[list[Verdict]] = Future()
             try:
                 done.set_result(self.judge([entry for entry, _ in run]))
             except Exception as error:  # noqa: BLE001  told to those who wait
                 done.set_exception(error)
-            _tell(run, done)
+            self._finish(run, done)
             return
         loop = asyncio.get_running_loop()
         work = loop.run_in_executor(self._threads, self.judge, [entry for entry, _ in run])
         work.add_done_callback(lambda done: self._finish(run, done))
 
-    def _finish(self, run: Run, done: asyncio.Future[list[Verdict]]) -> None:
+    def _finish(self, run: Run, done: Future[list[Verdict]] | asyncio.Future[list[Verdict]]) -> None:
         if self._queue:
-            self._next()
+            asyncio.get_running_loop().call_soon(self._next)
         else:
             self._runs -= 1
         _tell(run, done)

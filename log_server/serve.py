@@ -163,7 +163,7 @@ async def _front_process(
         pool = connecting.result()
         stack.push_async_callback(pool.close)
         tally = Tally()
-        front = await start_front(stack, pool, path, config, info, tally)
+        front = await start_front(stack, pool, path, config, info, tally, alone=False)
         await listen_public(stack, front, listening)
         writer.write(READY)
         while not stopping.is_set():
@@ -229,12 +229,21 @@ def log_info(path: Path, policy: Policy, config: Config) -> LogInfo:
 
 
 async def start_front(
-    stack: AsyncExitStack, pool: Pool, path: Path, config: Config, info: LogInfo, metrics: FrontMetrics
+    stack: AsyncExitStack,
+    pool: Pool,
+    path: Path,
+    config: Config,
+    info: LogInfo,
+    metrics: FrontMetrics,
+    *,
+    alone: bool = True,
 ) -> Front:
     """A front that is ready to be listened for."""
     objects = Directory(path / "public")
     stack.callback(objects.close)
-    front = Front(pool, objects, info, limits=config.limits, retention=config.retention, metrics=metrics)
+    front = Front(
+        pool, objects, info, limits=config.limits, retention=config.retention, metrics=metrics, alone=alone
+    )
     stack.callback(front.close)
     await front.start()
     return front

@@ -68,7 +68,14 @@ class Submissions:
     """Answers the submission paths; everything after ``Pool.submit`` is the sequencer's."""
 
     def __init__(
-        self, pool: Pool, judge: Admission, limits: Limits, metrics: FrontMetrics, now: Callable[[], float] = time.time
+        self,
+        pool: Pool,
+        judge: Admission,
+        limits: Limits,
+        metrics: FrontMetrics,
+        now: Callable[[], float] = time.time,
+        *,
+        alone: bool = True,
     ) -> None:
         self._pool = pool
         self._admission = judge
@@ -76,7 +83,7 @@ class Submissions:
         self._metrics = metrics
         self.bodies = Bodies(limits)
         self._quota = Quota(limits.namespace_per_day, now)
-        self._judges = Judges(judge)
+        self._judges = Judges(judge, alone=alone)
         self._hearing = asyncio.Lock()
         self._wanted = self._heard = 0
 

@@ -29,9 +29,10 @@ class Echo(Admission):
         return Admitted(entry, entry.ljust(32), None), None
 
 
+@pytest.mark.parametrize("alone", [True, False])
 @pytest.mark.parametrize("count", [1, LONE, LONE + 1, RUN, 3 * RUN + 1])
-async def test_everyone_gets_his_own_verdict(count: int):
-    judges = Judges(Echo())
+async def test_everyone_gets_his_own_verdict(count: int, alone: bool):
+    judges = Judges(Echo(), alone=alone)
     entries = [b"bad %d" % n if n % 3 == 2 else b"%d" % n for n in range(count)]
     verdicts = await asyncio.gather(*map(judges.one, entries))
     for entry, verdict in zip(entries, verdicts, strict=True):
@@ -48,6 +49,14 @@ async def test_a_lone_entry_is_judged_on_the_loop_and_many_are_not():
     admission.threads.clear()
     await asyncio.gather(*(judges.one(b"%d" % n) for n in range(RUN)))
     assert threading.current_thread().name not in admission.threads
+    judges.close()
+
+
+async def test_beside_other_fronts_single_entries_stay_on_the_loop():
+    admission = Echo()
+    judges = Judges(admission, alone=False)
+    await asyncio.gather(*(judges.one(b"%d" % n) for n in range(3 * RUN)))
+    assert admission.threads == {threading.current_thread().name}
     judges.close()
 
 
