@@ -167,7 +167,9 @@ def witnessed(checkpoints: Checkpoints, trust: Trust) -> Finding:
 def fresh(
     checkpoints: Checkpoints, trust: Trust, max_age: int, now: int, *, index_counts: bool, witnesses_fail: bool
 ) -> Finding:
-    """Both quorums over cosignatures no older than ``max_age`` seconds, on the newest checkpoint.
+    """Both quorums over cosignatures no older than ``max_age`` seconds, on every checkpoint that a file came with.
+
+    Not on the newest alone: a young checkpoint beside a statement says nothing of the old one that includes it.
 
     index_counts: False where ``allowed-now`` is switched off: then there is no index, and the main log's quorum is all.
     """
@@ -175,19 +177,21 @@ def fresh(
         return not_established(Check.FRESH, "nobody tells the checkpoint's age: the main policy asks for no witness")
     if not checkpoints.heads or witnesses_fail:
         return not_established(Check.FRESH, "there is no checkpoint with its quorum whose age could be told")
-    head = checkpoints.heads[-1].witnessed
-    young = in_time(head, now=now, max_age=max_age)
-    try:
-        trust.main.check_quorum(young)
-    except NotWitnessed as error:
-        newest = max((line.timestamp or 0 for line in head.cosignatures.values()), default=0)
-        return failed(
-            Check.FRESH,
-            "too few witnesses have cosigned the checkpoint within the max age",
-            expected=f"{error.expected}, no older than {max_age} s",
-            actual=f"newest cosignature {_age(now, newest)}; in time: {error.actual}",
-        )
-    ages = [now - (head.cosignatures[name].timestamp or 0) for name in young]
+    ages: list[int] = []
+    young: set[str] = set()
+    for head in (each.witnessed for each in checkpoints.heads):
+        young = in_time(head, now=now, max_age=max_age)
+        try:
+            trust.main.check_quorum(young)
+        except NotWitnessed as error:
+            newest = max((line.timestamp or 0 for line in head.cosignatures.values()), default=0)
+            return failed(
+                Check.FRESH,
+                f"too few witnesses have cosigned the checkpoint of size {head.checkpoint.size} within the max age",
+                expected=f"{error.expected}, no older than {max_age} s",
+                actual=f"newest cosignature {_age(now, newest)}; in time: {error.actual}",
+            )
+        ages += [now - (head.cosignatures[name].timestamp or 0) for name in young]
     said = f"main log: cosigned by {', '.join(sorted(young))}, {max(0, min(ages))} to {max(0, *ages)} s ago"
     if not index_counts:
         return verified(Check.FRESH, said, "allowed-now is off, so the index's quorum is not asked for")

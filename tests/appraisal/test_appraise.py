@@ -363,11 +363,15 @@ def test_the_quorum_itself_must_be_young_not_one_witness():
     assert verdict[Check.FRESH].outcome is FAILED
 
 
-def test_an_old_namespace_proof_is_as_good_as_a_new_one():
+def test_a_young_checkpoint_beside_a_statement_does_not_make_its_own_fresh():
     early = GOOD.entries[:2]
+    small = logs.proof(early, 1, logs.sign(logs.head(early), time=logs.NOW))
+    verdict = replace(GOOD, more={"namespaces": (LoggedFile(NAMESPACE, small),)}).appraise()
+    assert verdict.overall is Overall.VERIFIED_WITH_WAIVERS
     old = logs.proof(early, 1, logs.sign(logs.head(early), time=logs.NOW - 10_000_000))
     verdict = replace(GOOD, more={"namespaces": (LoggedFile(NAMESPACE, old),)}).appraise()
-    assert verdict.overall is Overall.VERIFIED_WITH_WAIVERS
+    assert verdict[Check.FRESH].outcome is FAILED
+    assert "of size 2" in str(verdict[Check.FRESH].cause)
     unwitnessed = logs.proof(early, 1, logs.sign(logs.head(early), logs.WITNESSES[:1]))
     verdict = replace(GOOD, more={"namespaces": (LoggedFile(NAMESPACE, unwitnessed),)}).appraise()
     assert verdict[Check.WITNESSED].outcome is FAILED
