@@ -197,7 +197,7 @@ def _memory(path: Path, folder: Path, held: int, workers: int, settings: Setting
             raise AssertionError(outcome["refusal"])
         taken = processes.memory_bytes(server.pid)
     return Row(
-        name="memory",
+        name="memory-workers" if workers else "memory",
         what=f"memory of the server under load at {held:,} entries, "
         + (f"{workers} workers" if workers else "one process"),
         against="250 MB",
