@@ -141,7 +141,7 @@ def _cpu_row(cpu: list[tuple[float, float, float]], connections: int, interval_m
         + fronts(workers),
         against="CPU of the empty handler + one verify",
         samples=quotients(spent, parts),
-        bound=1.8 if connections >= 1_024 else None,  # fewer share each batch's fixed cost
+        bound=1.8,
         at_most=True,
         unit="s",
         base=parts,
