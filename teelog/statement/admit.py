@@ -11,7 +11,7 @@ import enum
 import msgspec
 
 from teelog.errors import MalformedError, VerificationError
-from teelog.statement import dsse, ear, intoto, jws, log_policy, names, release
+from teelog.statement import dsse, ear, intoto, jws, log_policy, names, release, status
 from teelog.statement import namespace as namespaces
 from teelog.statement.dsse import Envelope
 from teelog.statement.ear import Result
@@ -20,29 +20,35 @@ from teelog.statement.log_policy import LogPolicy, LogPolicyPredicate
 from teelog.statement.names import Stream
 from teelog.statement.namespace import Namespace, NamespacePredicate, Role
 from teelog.statement.release import Release, ReleaseClaim, ReleasePredicate
+from teelog.statement.status import Status, StatusPredicate
 
 
 class Kind(enum.StrEnum):
     LOG_POLICY = "log-policy"
     NAMESPACE = "namespace"
     RELEASE = "release"
+    STATUS = "status"
     RESULT = "result"
+
+
+Claim = LogPolicyPredicate | NamespacePredicate | ReleaseClaim | StatusPredicate | Result
+Predicate = LogPolicyPredicate | NamespacePredicate | ReleasePredicate | StatusPredicate | Result
 
 
 class Statement(msgspec.Struct, frozen=True):
     """A well-formed statement of which nothing is verified.
 
-    claim: LogPolicyPredicate, NamespacePredicate, ReleaseClaim or Result, as ``kind`` says.
-    namespace: whose keys must sign it; None for a log policy. stream: of a release.
+    claim: LogPolicyPredicate, NamespacePredicate, ReleaseClaim, StatusPredicate or Result, as ``kind`` says.
+    namespace: whose keys must sign it; None for a log policy. stream: of a release or a status.
     """
 
     kind: Kind
-    claim: LogPolicyPredicate | NamespacePredicate | ReleaseClaim | Result
+    claim: Claim
     namespace: str | None
     stream: Stream | None
 
     @property
-    def predicate(self) -> LogPolicyPredicate | NamespacePredicate | ReleasePredicate | Result:
+    def predicate(self) -> Predicate:
         return self.claim.predicate if isinstance(self.claim, ReleaseClaim) else self.claim
 
 
@@ -61,7 +67,7 @@ class ParsedEntry(msgspec.Struct, frozen=True):
         return self.envelope.statement_id
 
     @property
-    def predicate(self) -> LogPolicyPredicate | NamespacePredicate | ReleasePredicate | Result:
+    def predicate(self) -> Predicate:
         return self.statement.predicate
 
     @property
@@ -95,6 +101,10 @@ def read_statement(payload: bytes) -> Statement:
     if kind == release.PREDICATE_TYPE:
         claim = release.read(payload)
         return Statement(Kind.RELEASE, claim, claim.stream.namespace, claim.stream)
+    if kind == status.PREDICATE_TYPE:
+        state = status.read(payload)
+        stream = names.stream(state.stream)
+        return Statement(Kind.STATUS, state, stream.namespace, stream)
     if kind == namespaces.PREDICATE_TYPE:
         owned = namespaces.read(payload)
         return Statement(Kind.NAMESPACE, owned, owned.namespace, None)
@@ -104,7 +114,7 @@ def read_statement(payload: bytes) -> Statement:
     raise MalformedError(
         "predicate type is not known",
         where="/predicateType",
-        expected=f"{release.PREDICATE_TYPE}, {namespaces.PREDICATE_TYPE} or {log_policy.PREDICATE_TYPE}",
+        expected=", ".join(one.PREDICATE_TYPE for one in (release, status, namespaces, log_policy)),
         actual=kind[:80],
     )
 
@@ -148,6 +158,13 @@ def check_release(parsed: ParsedEntry, namespace: Namespace, index: int | None =
     return release.verify(parsed.envelope, namespace, index, parsed.statement.claim)
 
 
+def check_status(parsed: ParsedEntry, namespace: Namespace, index: int | None = None) -> Status:
+    """The status, signed as ``namespace`` asks. Raises as ``status.verify``, ValueError for another kind."""
+    if not isinstance(parsed.statement.claim, StatusPredicate) or not isinstance(parsed.envelope, Envelope):
+        raise ValueError(f"not a status but a {parsed.kind}")
+    return status.verify(parsed.envelope, namespace, index, parsed.statement.claim)
+
+
 def check_namespace_v0(parsed: ParsedEntry, log: str, index: int | None = None) -> Namespace:
     """A first version, for the log of origin ``log``.
 
@@ -166,9 +183,16 @@ def check_log_policy_v0(parsed: ParsedEntry, log: str) -> LogPolicy:
     return log_policy.verify_first(_envelope(parsed, Kind.LOG_POLICY, log))
 
 
+def check_log_policy_next(parsed: ParsedEntry, previous: LogPolicy) -> LogPolicy:
+    """A later version. Raises as ``log_policy.verify_next``, ValueError for another kind."""
+    return log_policy.verify_next(_envelope(parsed, Kind.LOG_POLICY, previous.predicate.log), previous)
+
+
 def _envelope(parsed: ParsedEntry, kind: Kind, log: str) -> Envelope:
     claim = parsed.statement.claim
-    if parsed.kind is not kind or isinstance(claim, ReleaseClaim | Result) or isinstance(parsed.envelope, Jws):
+    if not isinstance(claim, LogPolicyPredicate | NamespacePredicate) or not isinstance(parsed.envelope, Envelope):
+        raise ValueError(f"not a {kind} but a {parsed.kind}")
+    if parsed.kind is not kind:
         raise ValueError(f"not a {kind} but a {parsed.kind}")
     # A-27: a statement for one log is not replayed to another.
     if claim.log != log:

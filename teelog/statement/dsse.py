@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import msgspec
@@ -114,6 +115,21 @@ class Envelope(msgspec.Struct, frozen=True):
                 )
             key.verify(self._pae, signature.sig)
         return VerifiedEnvelope(self._payload, self.keyids, self.statement_id, self.file)
+
+    def holding(self, keys: Mapping[str, PublicKey]) -> tuple[str, ...]:
+        """Keyids, sorted, of those among ``keys`` whose signatures hold, whatever the others are.
+
+        To list who has signed: no basis for trust in the payload, which is ``verify``'s matter.
+        """
+        held = []
+        for signature in self.signatures:
+            key = keys.get(signature.keyid)
+            if key is None:
+                continue
+            with suppress(SignatureError):
+                key.verify(self._pae, signature.sig)
+                held.append(signature.keyid)
+        return tuple(held)
 
 
 def pae(payload: bytes, payload_type: str = PAYLOAD_TYPE) -> bytes:

@@ -18,7 +18,7 @@ import msgspec
 
 from teelog.errors import MalformedError, VerificationError
 from teelog.keys import PublicKey
-from teelog.statement import intoto, key_set, names, strict_json
+from teelog.statement import dsse, intoto, key_set, names, strict_json
 from teelog.statement.dsse import Envelope
 from teelog.statement.strict_json import Count
 
@@ -150,6 +150,15 @@ def verify_next(envelope: Envelope, previous: LogPolicy) -> LogPolicy:
             actual=f"version {predicate.version}, prev {predicate.prev}",
         )
     return _verified(envelope, predicate, previous.operators, before.threshold)
+
+
+def restore(claimed: bytes) -> LogPolicy:
+    """A policy from its payload, for those who verified it before and kept it: nothing is verified here.
+
+    Raises MalformedError.
+    """
+    predicate = read(claimed)
+    return LogPolicy(dsse.statement_id(claimed), predicate, operator_keys(predicate))
 
 
 def _verified(

@@ -21,7 +21,7 @@ import msgspec
 
 from teelog.errors import MalformedError, VerificationError
 from teelog.keys import PublicKey
-from teelog.statement import intoto, key_set, names, strict_json
+from teelog.statement import dsse, intoto, key_set, names, strict_json
 from teelog.statement.dsse import Envelope
 from teelog.statement.log_policy import check_chain
 from teelog.statement.strict_json import Count
@@ -227,6 +227,14 @@ def verify_next(envelope: Envelope, previous: Namespace, index: int | None = Non
     verified = envelope.verify({**candidate.public_keys, **previous.public_keys})
     previous.require(Role.OWNER, verified.signers, index)
     return candidate
+
+
+def restore(claimed: bytes) -> Namespace:
+    """A version from its payload, for those who verified it before and kept it: nothing is verified here.
+
+    Raises MalformedError.
+    """
+    return _namespace(dsse.statement_id(claimed), read(claimed))
 
 
 def _namespace(statement_id: str, predicate: NamespacePredicate) -> Namespace:
