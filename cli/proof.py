@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -240,18 +241,18 @@ def show(file: str) -> None:
 
 
 @group.command()
-@click.argument("entry", metavar="FILE|LEAF")
+@click.argument("entries", metavar="FILE|LEAF...", nargs=-1, required=True)
 @policies.policy_option
-@click.option("--out", metavar="PROOF", required=True, help="Where to write the proof.")
+@click.option("--out", "outs", metavar="PROOF", multiple=True, required=True, help="Where to write it; one for each.")
 @click.option("--from", "place", metavar="URL|DIR", help="Make the proof from the tiles there; asks no log server.")
 @online.url_option
 @online.timeout_option
 @online.state_option
 @output.json_option
 def get(
-    entry: str,
+    entries: tuple[str, ...],
     policy_file: str,
-    out: str,
+    outs: tuple[str, ...],
     place: str | None,
     url: str | None,
     timeout: float,
@@ -259,36 +260,47 @@ def get(
 ) -> None:
     """Get a fresh proof for an entry that is logged, given its file or its leaf hash, and verify it.
 
-    Example: teelog proof get release.json --policy policy.txt --out release.tlog-proof
+    With several entries, and as many --out in the same order, all proofs are for one checkpoint: what is judged
+    together, such as a release and its namespace, has to be in one tree.
+
+    Example: teelog proof get release.json ns.json --policy policy.txt --out release.tlog-proof --out ns.tlog-proof
     """
+    if len(outs) != len(entries):
+        raise click.UsageError(f"{len(entries)} entries need {len(entries)} --out, in the same order")
     policy = policies.load(policy_file)
     policies.warn_if_unwitnessed(policy)
-    leaf = _leaf(entry)
+    leaves = [_leaf(entry) for entry in entries]
     state = online.open_state(state_folder)
     if place is None:
-        found = online.run(_ask(policies.url_of(policy, url), leaf, policy, timeout, state))
+        found = online.run(_ask(policies.url_of(policy, url), leaves, policy, timeout, state))
     else:
-        found = online.run(_make(place, leaf, policy, state))
-    output.write_file(out, found.file)
-    inclusion = found.inclusion
-    head = inclusion.witnessed.checkpoint
-    output.ok("proof verified")
+        found = online.run(_make(place, leaves, policy, state))
+    for out, each in zip(outs, found, strict=True):
+        output.write_file(out, each.file)
+    witnessed = found[0].inclusion.witnessed
+    head = witnessed.checkpoint
+    got = [(each.inclusion.index, each.inclusion.leaf, out) for each, out in zip(found, outs, strict=True)]
+    output.ok("proof verified" if len(found) == 1 else f"{len(found)} proofs verified, for one checkpoint")
     output.result(
         [
-            f"index         {inclusion.index} of {head.size} in {head.origin}",
-            f"leaf          {leaf.hex()}",
-            f"witnessed by  {policies.witnessed_by(inclusion.witnessed, policy)}",
-            f"proof         {out}",
+            *(
+                line
+                for index, leaf, out in got
+                for line in (
+                    f"index         {index} of {head.size} in {head.origin}",
+                    f"leaf          {leaf.hex()}",
+                    f"proof         {out}",
+                )
+            ),
+            f"witnessed by  {policies.witnessed_by(witnessed, policy)}",
         ],
         {
             "schema": "teelog-proof-got/v1",
             "log": head.origin,
-            "index": inclusion.index,
             "size": head.size,
             "root": head.root,
-            "leaf": leaf,
-            "witnesses": policies.cosigners(inclusion.witnessed, policy),
-            "proof": out,
+            "witnesses": policies.cosigners(witnessed, policy),
+            "proofs": [{"index": index, "leaf": leaf, "proof": out} for index, leaf, out in got],
         },
     )
 
@@ -299,18 +311,24 @@ def _leaf(entry: str) -> bytes:
     return leaf_hash(files.read(entry, tiles.MAX_ENTRY, "file"))
 
 
-async def _ask(url: str, leaf: bytes, policy: Policy, timeout: float, state: ClientState) -> Published:
+async def _ask(
+    url: str, leaves: Sequence[bytes], policy: Policy, timeout: float, state: ClientState
+) -> list[Published]:
     from teelog.client.http import HttpClient, Refusal
-    from teelog.client.publish import get_proof
+    from teelog.client.publish import at_one_checkpoint, get_proof
     from teelog.client.source import HttpSource
 
+    found = []
     async with HttpClient() as http:
-        try:
-            found = await get_proof(http, url, leaf, policy, timeout=timeout, tell=online.tell)
-        except Refusal as refusal:
-            raise _explained(refusal, leaf, url) from refusal
-        await online.remember(state, found.inclusion.witnessed, HttpSource(http, url))
-    return found
+        source = HttpSource(http, url)
+        for leaf in leaves:
+            try:
+                found.append(await get_proof(http, url, leaf, policy, timeout=timeout, tell=online.tell))
+            except Refusal as refusal:
+                raise _explained(refusal, leaf, url) from refusal
+            await online.remember(state, found[-1].inclusion.witnessed, source)
+        # The log may have grown between two answers.
+        return await at_one_checkpoint(found, source, policy)
 
 
 def _explained(refusal: TeelogError, leaf: bytes, url: str) -> TeelogError:
@@ -324,24 +342,29 @@ def _explained(refusal: TeelogError, leaf: bytes, url: str) -> TeelogError:
     )
 
 
-async def _make(place: str, leaf: bytes, policy: Policy, state: ClientState) -> Published:
-    """A proof from tiles alone: for mirrors, static copies and logs of other makes."""
+async def _make(place: str, leaves: Sequence[bytes], policy: Policy, state: ClientState) -> list[Published]:
+    """Proofs from tiles alone: for mirrors, static copies and logs of other makes."""
     from teelog.client.log import LogReader
     from teelog.client.publish import Published
     from teelog.client.source import open_source
     from teelog.tlog.policy import verify_checkpoint
 
+    proofs = []
     async with open_source(place) as source:
         witnessed = verify_checkpoint(await source.checkpoint(), policy)
         head = witnessed.checkpoint
         reader = LogReader(source, head.size, head.root)
-        index = await reader.find(leaf)
-        if index is None:
-            raise VerificationError(
-                "no entry with this leaf hash is in the log",
-                expected=f"leaf {leaf.hex()}",
-                actual=f"{head.size} others",
-            )
-        proof = TlogProof(index, tuple(await reader.prove_inclusion(index)), witnessed.note.encode())
+        for leaf in leaves:
+            index = await reader.find(leaf)
+            if index is None:
+                raise VerificationError(
+                    "no entry with this leaf hash is in the log",
+                    expected=f"leaf {leaf.hex()}",
+                    actual=f"{head.size} others",
+                )
+            proofs.append(TlogProof(index, tuple(await reader.prove_inclusion(index)), witnessed.note.encode()))
         await online.remember(state, witnessed, source)
-    return Published(verify_proof(proof, leaf, policy), proof.encode(), False)
+    return [
+        Published(verify_proof(proof, leaf, policy), proof.encode(), False)
+        for leaf, proof in zip(leaves, proofs, strict=True)
+    ]

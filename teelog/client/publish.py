@@ -7,16 +7,18 @@ may be a matter of time is tried again until the deadline, and nothing else is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import stamina
 
 from teelog.client.http import HttpClient, check_url
+from teelog.client.log import LogReader
+from teelog.client.source import TileSource
 from teelog.errors import NotWitnessed, UnavailableError
 from teelog.statement import ear, jws
 from teelog.tlog.policy import Policy
-from teelog.tlog.proof import MAX_LENGTH, VerifiedInclusion, parse_proof, verify_proof
+from teelog.tlog.proof import MAX_LENGTH, TlogProof, VerifiedInclusion, parse_proof, verify_proof
 from teelog.tlog.rfc6962 import leaf_hash
 
 CONTENT_TYPE = "application/json"
@@ -66,6 +68,24 @@ async def get_proof(
         return _verified(answer.body, leaf, policy, False)
 
     return await _until(timeout, once, tell)
+
+
+async def at_one_checkpoint(found: Sequence[Published], source: TileSource, policy: Policy) -> list[Published]:
+    """The same entries, all under the largest of their checkpoints: what rests on several has to rest on one tree.
+
+    source: of the tiles from which proofs are made anew. Raises what it raises, and as ``verify_proof``.
+    """
+    newest = max((each.inclusion.witnessed for each in found), key=lambda each: each.checkpoint.size)
+    head = newest.checkpoint
+    reader = LogReader(source, head.size, head.root)
+    moved = []
+    for each in found:
+        if each.inclusion.witnessed.checkpoint != head:
+            hashes = tuple(await reader.prove_inclusion(each.inclusion.index))
+            proof = TlogProof(each.inclusion.index, hashes, newest.note.encode())
+            each = Published(verify_proof(proof, each.inclusion.leaf, policy), proof.encode(), each.new)
+        moved.append(each)
+    return moved
 
 
 def _verified(body: bytes, leaf: bytes, policy: Policy, new: bool) -> Published:

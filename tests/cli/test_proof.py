@@ -347,6 +347,29 @@ def test_a_proof_can_be_made_from_tiles_alone(folder: Path, where: str):
     assert get(folder, "ab" * 32, "--from", folder / "copy").code == 1
 
 
+@pytest.mark.parametrize("where", ["log", "url", "directory"])
+def test_several_proofs_are_for_one_checkpoint_even_where_the_log_grows_between_the_answers(folder: Path, where: str):
+    longer = [*ENTRIES, b"more"]
+    other = leaf_hash(ENTRIES[2]).hex()
+    logs.write(folder / "copy", longer)
+    outs = "--out", folder / "new.tlog-proof", "--out", folder / "other.tlog-proof"
+    with peer() as log:
+        log.serve({**logs.files(longer), "checkpoint": logs.sign(logs.head(longer))})
+        log.serve({f"entries/{LEAF}": logs.proof(ENTRIES, 1), f"entries/{other}": logs.proof(longer, 2)})
+        how = {"log": ("--url", log.url), "url": ("--from", log.url), "directory": ("--from", folder / "copy")}[where]
+        ran = teelog("proof", "get", LEAF, other, "--policy", folder / "policy.txt", *outs, *how, "--json")
+    assert ran.code == 0, ran.stderr
+    for name, index in (("new", 1), ("other", 2)):
+        assert (folder / f"{name}.tlog-proof").read_bytes() == logs.proof(longer, index)
+    assert ran.json["size"] == len(longer)
+    assert [each["index"] for each in ran.json["proofs"]] == [1, 2]
+
+
+def test_as_many_places_as_entries_are_named(folder: Path):
+    assert get(folder, LEAF, "ab" * 32).code == 2
+    assert get(folder, LEAF, "--out", folder / "second").code == 2
+
+
 def test_CP_13_a_second_view_is_kept_as_a_fork_proof(folder: Path):
     other = [*ENTRIES[:-1], b"instead"]
     with peer() as log:
