@@ -18,6 +18,7 @@ from teelog.tlog.policy import Policy
 from teelog.tlog.vkey import VerifierKey
 
 NAME = "log.toml"
+_MAY_BE_0 = ("min_interval_s", "grace_ms", "seal_min_ms", "min_free_bytes", "max_lag_entries", "nice")
 MAX_LENGTH = 65_536  # bytes
 
 
@@ -75,6 +76,17 @@ class Admission(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     private_results: bool = False
 
 
+class Index(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Of the index under ``serve --index-policy``. max_lag_entries: published and not yet indexed; above it nothing is
+    sealed until the index has caught up; 0: the log never waits for its index. retain_s: that a published index is
+    still answered from after the next one is. nice: added to the niceness of the process that indexes.
+    """
+
+    max_lag_entries: int = 65_536
+    retain_s: int = 120
+    nice: int = 10
+
+
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     origin: str
     intervals: Intervals = Intervals()
@@ -82,6 +94,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     witnesses: Witnesses = Witnesses()
     disk: Disk = Disk()
     admission: Admission = Admission()
+    index: Index = Index()
     limits: dict[str, Any] = {}
     retention: dict[str, Any] = {}
 
@@ -95,6 +108,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     witnesses: Witnesses = Witnesses()
     disk: Disk = Disk()
     admission: Admission = Admission()
+    index: Index = Index()
     limits: Limits = Limits()
     retention: Retention = Retention()
 
@@ -135,6 +149,7 @@ def parse(data: bytes, where: str = NAME) -> Config:
         witnesses=file.witnesses,
         disk=file.disk,
         admission=file.admission,
+        index=file.index,
         limits=_table(file.limits, Limits, "limits", where),
         retention=_table(file.retention, Retention, "retention", where),
     )
@@ -167,13 +182,11 @@ def _table(values: dict[str, Any], kind: type[Any], name: str, where: str) -> An
 
 
 def _check(file: _File, where: str) -> None:
-    for table in (file.intervals, file.pool, file.witnesses, file.disk):
+    for table in (file.intervals, file.pool, file.witnesses, file.disk, file.index):
         for name, value in msgspec.structs.asdict(table).items():
             if isinstance(value, bool) or not isinstance(value, int | float):
                 continue
-            if value < 0 or (
-                value == 0 and name not in ("min_interval_s", "grace_ms", "seal_min_ms", "min_free_bytes")
-            ):
+            if value < 0 or (value == 0 and name not in _MAY_BE_0):
                 raise ConfigError(f"{where}: {name} is out of range", expected="above 0", actual=value)
     if any(value < 0 for value in file.witnesses.min_interval_s_by_name.values()):
         raise ConfigError(f"{where}: min_interval_s_by_name is out of range", expected="0 or above")
@@ -218,6 +231,11 @@ private_results = @PRIVATE@    # likewise
 
 [disk]
 # min_free_bytes = 268435456
+
+[index]
+# max_lag_entries = 65536
+# retain_s = 120
+# nice = 10
 
 [limits]
 

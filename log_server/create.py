@@ -10,11 +10,13 @@ from pathlib import Path
 
 from teelog import keys
 from teelog.errors import ConfigError, MalformedError
+from teelog.index.leaf import origin_of
 from teelog.log_server import batch as batching
 from teelog.log_server import config, durable, recovery
-from teelog.log_server.directory import ALGORITHMS, OPERATOR, LogDirectory, key_mark
+from teelog.log_server.directory import ALGORITHMS, CHECKPOINT_KEYS, OPERATOR, LogDirectory, key_mark
 from teelog.log_server.intake import Submission
 from teelog.log_server.seams import Admitted, Clock
+from teelog.log_server.signing import LogSigner
 from teelog.log_server.state import SqliteState
 from teelog.log_server.store import DirectoryStore
 from teelog.statement import dsse, log_policy, names
@@ -27,11 +29,15 @@ Random = Callable[[int], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """vkeys: Ed25519 first. operator: fingerprint of the key for log policies. policy_id: statement id of entry 0."""
+    """vkeys: Ed25519 first. operator: fingerprint of the key for log policies. policy_id: statement id of entry 0.
+
+    index_vkeys: of the index log.
+    """
 
     vkeys: list[VerifierKey]
     operator: str
     policy_id: str
+    index_vkeys: list[VerifierKey]
 
 
 def create(
@@ -53,6 +59,7 @@ def create(
     try:
         names.origin(origin)
         note.check_name(origin)
+        origin_of(origin)
     except MalformedError as error:
         raise ConfigError(error.message, expected=error.expected, actual=origin) from error
     if "://" in origin or origin.startswith("/") or origin.endswith("/"):  # TT-03
@@ -80,12 +87,37 @@ def create(
 
 
 def _fill(directory: LogDirectory, origin: str, clock: Clock, admission: config.Admission, random: Random) -> Created:
-    directory.public.mkdir()
-    directory.scratch.mkdir()
-    for name, algorithm in ALGORITHMS.items():
+    durable.write_new(directory.path / config.NAME, config.template(origin, admission), 0o644)
+    signer, state, store = _empty(directory, origin, ALGORITHMS, clock, random)
+    try:
+        operator = directory.key(OPERATOR, origin, ALGORITHMS[OPERATOR])
+        envelope = _first_entry(origin, operator, admission)
+        memory = recovery.load(state, store, signer, clock)
+        statement = bytes.fromhex(envelope.statement_id)
+        entry = Admitted(envelope.file, rfc6962.leaf_hash(envelope.file), statement)
+        _, plan = batching.decide([Submission(_Nobody(), 0, [entry])], memory)
+        assert plan is not None
+        batching.commit(plan, memory, state)
+    finally:
+        state.close()
+    index = directory.index
+    indexing, index_state, _ = _empty(index, origin_of(origin), CHECKPOINT_KEYS, clock, random)
+    index_state.close()
+    index.inputs.mkdir()
+    for made in (index.path, index.public, directory.public):
+        durable.fsync_directory(made)
+    return Created(signer.vkeys, operator.public.fingerprint, envelope.statement_id, indexing.vkeys)
+
+
+def _empty(
+    directory: LogDirectory, origin: str, wanted: dict[str, keys.Algorithm], clock: Clock, random: Random
+) -> tuple[LogSigner, SqliteState, DirectoryStore]:
+    """Keys, an open state, and the checkpoint of size 0."""
+    for made in (directory.path, directory.public, directory.scratch):
+        made.mkdir(exist_ok=True)
+    for name, algorithm in wanted.items():
         private = keys.private_key_from_seed(algorithm, random(32))
         durable.write_new(directory.path / name, key_mark(origin) + b"\n" + private.to_pem(), 0o600)
-    durable.write_new(directory.path / config.NAME, config.template(origin, admission), 0o644)
     signer = directory.signer(origin)
     vkeys = "".join(f"{key}\n" for key in signer.vkeys).encode()
     durable.write_new(directory.vkeys, vkeys, 0o644)
@@ -98,17 +130,10 @@ def _fill(directory: LogDirectory, origin: str, clock: Clock, admission: config.
         empty = note.encode(body, lines)
         state.publish(head.epoch, empty, 0)
         store.replace_checkpoint(empty)
-        operator = directory.key(OPERATOR, origin, ALGORITHMS[OPERATOR])
-        envelope = _first_entry(origin, operator, admission)
-        memory = recovery.load(state, store, signer, clock)
-        statement = bytes.fromhex(envelope.statement_id)
-        entry = Admitted(envelope.file, rfc6962.leaf_hash(envelope.file), statement)
-        _, plan = batching.decide([Submission(_Nobody(), 0, [entry])], memory)
-        assert plan is not None
-        batching.commit(plan, memory, state)
-    finally:
+    except BaseException:
         state.close()
-    return Created(signer.vkeys, operator.public.fingerprint, envelope.statement_id)
+        raise
+    return signer, state, store
 
 
 def _first_entry(origin: str, operator: keys.PrivateKey, admission: config.Admission) -> dsse.Envelope:

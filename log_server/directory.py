@@ -9,6 +9,7 @@ scratch/                 files on their way into public/
 unconfirmed              what was signed at most, after a `log allow` without a server, until the next start
 lock                     held by the process that writes
 admin.sock pool.sock     of a running server
+index/                   the index log, a log directory in itself; its public files are in public/index/
 """
 
 from __future__ import annotations
@@ -25,16 +26,19 @@ from teelog.tlog.vkey import NoteSigner, SignatureType
 ED25519 = "ed25519.key"
 ML_DSA_44 = "ml-dsa-44.key"
 OPERATOR = "operator.key"
+INDEX = "index"
 _MARK = b"# teelog key: "
 _SIGNATURES = {ED25519: SignatureType.ED25519, ML_DSA_44: SignatureType.COSIGNATURE_ML_DSA_44}
 ALGORITHMS = {ED25519: Algorithm.ED25519, ML_DSA_44: Algorithm.ML_DSA_44, OPERATOR: Algorithm.ED25519}
+CHECKPOINT_KEYS = {ED25519: Algorithm.ED25519, ML_DSA_44: Algorithm.ML_DSA_44}
 
 
 @dataclass(frozen=True, slots=True)
 class LogDirectory:
-    """The places in a log's directory."""
+    """The places in a log's directory. shown: its public files, if they lie elsewhere."""
 
     path: Path
+    shown: Path | None = None
 
     @property
     def state(self) -> Path:
@@ -42,7 +46,7 @@ class LogDirectory:
 
     @property
     def public(self) -> Path:
-        return self.path / "public"
+        return self.shown or self.path / "public"
 
     @property
     def scratch(self) -> Path:
@@ -63,6 +67,21 @@ class LogDirectory:
     @property
     def pool_socket(self) -> Path:
         return self.path / "pool.sock"
+
+    @property
+    def index(self) -> LogDirectory:
+        """The index log's directory."""
+        return LogDirectory(self.path / INDEX, self.public / INDEX)
+
+    @property
+    def index_db(self) -> Path:
+        """In the index log's directory: the index itself."""
+        return self.path / "index.db"
+
+    @property
+    def inputs(self) -> Path:
+        """In the index log's directory: the cosigned main checkpoints of its newest leaves."""
+        return self.path / "inputs"
 
     def signer(self, origin: str) -> LogSigner:
         """The log's keys. Raises ConfigError."""

@@ -75,6 +75,14 @@ class Sequencer:
         """Below last_signed after a commit without a server (``unconfirmed``)."""
         self.confirmed: Callable[[], None] = lambda: None
         """Called when the witnesses have confirmed the log, before anything is signed."""
+        self.entry_zero = True
+        """Whether the log begins with an entry of its own, before which nothing is taken; False for an index log."""
+        self.noted: Callable[[int], None] = lambda _: None
+        """Told the size of a checkpoint that is durable and about to be shown; must not raise. From this thread."""
+        self.published: Callable[[], None] = lambda: None
+        """Called when a checkpoint is shown, unchanged ones included; must not block or raise. From this thread."""
+        self.held: Callable[[], bool] = lambda: False
+        """Whether sealing waits, for an index that is too far behind; then ``intake.wake`` tells of the end of it."""
         self._signer = signer
         self._state = state
         self._store = store
@@ -132,6 +140,10 @@ class Sequencer:
     def close(self) -> None:
         """Frees the state, after ``run`` has ended or if it never ran."""
         self._state.close()
+
+    @property
+    def _begun(self) -> bool:
+        return self.memory.published_size > 0 or not self.entry_zero
 
     def status(self) -> dict[str, object]:
         """Sizes and what it is doing; from any thread."""
@@ -234,7 +246,7 @@ class Sequencer:
             if reason:
                 log.error("%s", reason)
                 self.intake.refuse(Failure("full", reason, 30.0))
-        if not reason and self.intake.refusal is not None and self.memory.published_size > 0:
+        if not reason and self.intake.refusal is not None and self._begun:
             self.intake.open()
         return not reason
 
@@ -274,8 +286,10 @@ class Sequencer:
         """Seconds until the next batch: at its interval, or when a tile is full; the first after idle at once."""
         pooled = self.intake.pooled()
         memory = self.memory
-        if not pooled or memory.published_size == 0:  # entry 0 comes first
+        if not pooled or not self._begun:  # entry 0 comes first
             return IDLE
+        if self.held():
+            return PAUSE
         if memory.size - memory.published_size >= self.config.pool.max_entries:
             return IDLE  # R-10: what a reload let go of counts as well: without a quorum nothing piles up
         intervals = self.config.intervals
@@ -315,7 +329,7 @@ class Sequencer:
         if self._round is not None:
             self._ask(self._round)
             return
-        if self.intake.pooled() and self.memory.published_size:
+        if self.intake.pooled() and self._begun and not self.held():
             self._seal()  # what waits needs no second checkpoint
         memory = self.memory
         self._signed_at = self._clock.monotonic()
@@ -352,6 +366,7 @@ class Sequencer:
     def _publish(self, current: Round, signed: bytes) -> None:
         memory, size = self.memory, current.request.size
         self._state.publish(memory.epoch, signed, size)
+        self.noted(size)
         self._store.replace_checkpoint(signed)
         self._published_at = self._clock.monotonic()
         self._collect += applying.completed(memory.published_size, size)
@@ -359,6 +374,12 @@ class Sequencer:
         self._answer()
         if self.intake.refusal is not None:
             self.intake.wake()  # entry 0 is published: the next turn opens the pool
+        self.published()
+
+    def refresh(self) -> None:
+        """Has an unchanged checkpoint cosigned anew now, or as soon as the witnesses may be asked; from any thread."""
+        self._published_at = float("-inf")
+        self.intake.wake()
 
     # -- answers ------------------------------------------------------------------------------------------------------
 

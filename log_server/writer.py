@@ -52,18 +52,27 @@ class Writer:
         self._thread = threading.Thread(target=sequencer.run, name="sequencer", daemon=True)
 
     @classmethod
-    def open(cls, path: Path, policy: Policy, config: Config | None = None, clock: Clock | None = None) -> Writer:
+    def open(
+        cls,
+        path: Path | LogDirectory,
+        policy: Policy,
+        config: Config | None = None,
+        clock: Clock | None = None,
+        *,
+        entry_zero: bool = True,
+    ) -> Writer:
         """Takes the directory and checks all of it that can be checked locally; applies committed batches.
 
         policy: whose witnesses are asked, and its quorum; it must list this log's keys, if it lists any log.
+        entry_zero: False for an index log, which begins with no entry of its own.
         Raises ConfigError (in use, keys, settings), Damaged, Conflict, RolledBack.
         """
         clock = clock or SystemClock()
-        config = config or configuration.load(path)
-        directory = LogDirectory(path)
+        directory = path if isinstance(path, LogDirectory) else LogDirectory(path)
+        config = config or configuration.load(directory.path)
         signer = directory.signer(config.origin)
         configuration.check_policy(policy, signer.vkeys)
-        lock = DirectoryLock.take(path)
+        lock = DirectoryLock.take(directory.path)
         try:
             store = DirectoryStore(directory.public, directory.scratch)
             store.probe()
@@ -72,6 +81,7 @@ class Writer:
             intake = Intake(pool.max_entries, pool.max_bytes, pool.seal_entries)
             cosigners = Cosigners(policy, config.origin, config.witnesses, clock)
             sequencer = Sequencer(config, signer, state, store, cosigners, intake, clock)
+            sequencer.entry_zero = entry_zero
             sequencer.signed_at_most = unconfirmed.read(directory.unconfirmed)
             sequencer.confirmed = lambda: unconfirmed.clear(directory.unconfirmed)
             sequencer.open()
