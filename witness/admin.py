@@ -16,13 +16,14 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 
+from teelog.client.http import check_url
 from teelog.errors import ConfigError, RefusedError, TeelogError, UnavailableError
 from teelog.listen import bind_unix, short_path
 from teelog.serving import Handler
 from teelog.witness import registry
 from teelog.witness.directory import SOCKET, Witness, load, locked, open_state
 from teelog.witness.engine import Engine
-from teelog.witness.state import Store
+from teelog.witness.state import LogEntry, Role, Store
 
 MAX_COMMAND = 65_536  # bytes
 TIMEOUT = 30.0  # seconds
@@ -35,6 +36,7 @@ class AddLog(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="add-l
     per_day: int | None = None
     add_key: bool = False
     replace_keys: bool = False
+    main: tuple[str, ...] = ()
 
 
 class DisableLog(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="disable-log"):
@@ -70,12 +72,33 @@ def apply(store: Store, witness_name: str, command: Command) -> Done:
         entry = replace(old, disabled=True)
     else:
         new = registry.new_entry(
-            command.vkeys, witness_name, url=command.url, contact=command.contact, per_day=command.per_day
+            command.vkeys,
+            witness_name,
+            url=command.url,
+            contact=command.contact,
+            per_day=command.per_day,
+            main=command.main,
         )
         old = store.log(new.origin)
         entry = registry.merge(old, new, add_key=command.add_key, replace_keys=command.replace_keys)
+        _check_role(store, entry)
     store.put_log(entry)
     return Done(entry.origin, entry.vkeys, entry.disabled, old is not None)
+
+
+def _check_role(store: Store, entry: LogEntry) -> None:
+    """Protocol section 4: a semantic witness's key cosigns index logs and never anything else. Raises ConfigError."""
+    if entry.main:
+        if entry.url is None:
+            raise ConfigError("a semantic witness reads the log", expected="--url, where its tiles are")
+        check_url(entry.url)
+        store.make_semantic()
+    elif store.role() is Role.SEMANTIC:
+        raise ConfigError(
+            "this is a semantic witness: its key cosigns index logs and nothing else",
+            expected="--main, the keys of the log that is indexed",
+            actual=entry.origin,
+        )
 
 
 def run(path: Path, command: Command) -> Done:

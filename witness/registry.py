@@ -11,10 +11,11 @@ from dataclasses import replace
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from teelog.errors import ConfigError
+from teelog.errors import ConfigError, MalformedError
+from teelog.index import leaf
 from teelog.tlog import vkey
 from teelog.tlog.checkpoint import MAX_ORIGIN
-from teelog.tlog.vkey import LOG_TYPES, VerifierKey
+from teelog.tlog.vkey import LOG_TYPES, SignatureType, VerifierKey
 from teelog.witness.decide import KnownLog
 from teelog.witness.state import LogEntry
 
@@ -37,8 +38,9 @@ def new_entry(
     url: str | None = None,
     contact: str | None = None,
     per_day: int | None = None,
+    main: Sequence[str] = (),
 ) -> LogEntry:
-    """A log list entry from what an operator typed. Raises ConfigError."""
+    """A log list entry from what an operator typed. main: of the log that this one indexes. Raises ConfigError."""
     texts = tuple(dict.fromkeys(vkeys))
     keys = parse_keys(texts)
     names = {key.name for key in keys}
@@ -63,7 +65,34 @@ def new_entry(
         raise ConfigError("url is not usable", expected="http:// or https://", actual=url)
     if per_day is not None and not 1 <= per_day <= MAX_PER_DAY:
         raise ConfigError("requests a day are out of range", expected=f"1 to {MAX_PER_DAY}", actual=per_day)
-    return LogEntry(origin, texts, url, contact, per_day)
+    return LogEntry(origin, texts, url, contact, per_day, main=_main_keys(origin, main, witness_name))
+
+
+def _main_keys(origin: str, main: Sequence[str], witness_name: str) -> tuple[str, ...]:
+    """The keys of the log whose index ``origin`` is. Raises ConfigError."""
+    if not main:
+        return ()
+    try:
+        indexed = leaf.main_of(origin)
+    except MalformedError as error:
+        # Protocol section 4: "cosigns only origins that end in /index/v1".
+        raise ConfigError(
+            "only index logs are cosigned by a semantic witness", expected=f"<origin>{leaf.SUFFIX}", actual=origin
+        ) from error
+    texts = tuple(dict.fromkeys(main))
+    keys = parse_keys(texts)
+    others = {key.name for key in keys} - {indexed}
+    if others or len(keys) > MAX_KEYS:
+        raise ConfigError(
+            "an index log is added with the keys of the log that it indexes",
+            expected=f"1 to {MAX_KEYS} vkeys of {indexed}",
+            actual=", ".join(sorted(others)) or f"{len(keys)} vkeys",
+        )
+    if not any(key.type is SignatureType.ED25519 for key in keys):
+        raise ConfigError("the input of an index carries the log's Ed25519 line", expected="a vkey of type 0x01")
+    if indexed == witness_name:
+        raise ConfigError("a log cannot have the witness's own name", actual=indexed)
+    return texts
 
 
 def merge(known: LogEntry | None, new: LogEntry, *, add_key: bool = False, replace_keys: bool = False) -> LogEntry:
@@ -74,24 +103,26 @@ def merge(known: LogEntry | None, new: LogEntry, *, add_key: bool = False, repla
     """
     if known is None:
         return new
-    vkeys = known.vkeys
-    if set(new.vkeys) != set(known.vkeys):
-        if replace_keys:
-            vkeys = new.vkeys
-        elif add_key:
-            vkeys = tuple(dict.fromkeys((*known.vkeys, *new.vkeys)))
-        else:
+
+    def merged(old: tuple[str, ...], given: tuple[str, ...], origin: str) -> tuple[str, ...]:
+        if set(given) == set(old):
+            return old
+        if not replace_keys and not add_key:
             raise ConfigError(
-                f"{new.origin} is known with other keys",
-                expected=", ".join(key[:80] for key in known.vkeys),
-                actual=", ".join(key[:80] for key in new.vkeys),
+                f"{origin} is known with other keys",
+                expected=", ".join(key[:80] for key in old),
+                actual=", ".join(key[:80] for key in given),
                 hint="add --add-key to trust both, or --replace-keys to trust the new ones only",
             )
-    if len(vkeys) > MAX_KEYS:
-        raise ConfigError("too many keys for one log", expected=f"at most {MAX_KEYS}", actual=len(vkeys))
+        keys = given if replace_keys else tuple(dict.fromkeys((*old, *given)))
+        if len(keys) > MAX_KEYS:
+            raise ConfigError("too many keys for one log", expected=f"at most {MAX_KEYS}", actual=len(keys))
+        return keys
+
     return replace(
         new,
-        vkeys=vkeys,
+        vkeys=merged(known.vkeys, new.vkeys, new.origin),
+        main=merged(known.main, new.main, new.origin.removesuffix(leaf.SUFFIX)) if new.main else known.main,
         url=new.url if new.url is not None else known.url,
         contact=new.contact if new.contact is not None else known.contact,
         per_day=new.per_day if new.per_day is not None else known.per_day,

@@ -27,6 +27,11 @@ def _initial_state(db: Database) -> None:
     )
 
 
+@_state(name="0002-semantic")
+def _semantic_state(db: Database) -> None:
+    db.table("logs").add_column("main", str)
+
+
 @_published(name="0001-initial")
 def _initial_published(db: Database) -> None:
     db.table("published").create(

@@ -10,6 +10,7 @@ Nothing is cached: what was not committed is not believed.
 from __future__ import annotations
 
 import contextlib
+import enum
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,7 @@ class LogEntry:
     """A row of the log list.
 
     vkeys: verifier keys as text, all of the name ``origin``. per_day: requests, None = no limit.
+    main: of an index log in a semantic witness's list, the vkeys of the log that it indexes; else empty.
     """
 
     origin: str
@@ -40,15 +42,24 @@ class LogEntry:
     contact: str | None = None
     per_day: int | None = None
     disabled: bool = False
+    main: tuple[str, ...] = ()
 
 
-_SELECT_LOG = "SELECT origin, vkeys, url, contact, per_day, disabled FROM logs"
+class Role(enum.StrEnum):
+    """What a witness's cosignature says of a log: append-only, or an index that was rebuilt."""
+
+    PLAIN = "plain"
+    SEMANTIC = "semantic"
+
+
+_SELECT_LOG = "SELECT origin, vkeys, url, contact, per_day, disabled, main FROM logs"
 
 
 def _entry(
-    origin: str, vkeys: str, url: str | None, contact: str | None, per_day: int | None, disabled: int
+    origin: str, vkeys: str, url: str | None, contact: str | None, per_day: int | None, disabled: int, main: str | None
 ) -> LogEntry:
-    return LogEntry(origin, tuple(json.loads(vkeys)), url, contact, per_day, bool(disabled))
+    main_keys = () if main is None else tuple(json.loads(main))
+    return LogEntry(origin, tuple(json.loads(vkeys)), url, contact, per_day, bool(disabled), main_keys)
 
 
 def connect(path: Path, synchronous: str = "FULL") -> sqlite3.Connection:
@@ -188,10 +199,19 @@ class Store:
     def put_log(self, entry: LogEntry) -> None:
         """Adds or replaces one log's row; its head stays (W-47, W-48)."""
         self._db.execute(
-            "INSERT INTO logs (origin, vkeys, url, contact, per_day, disabled) VALUES (?, ?, ?, ?, ?, ?)"
+            "INSERT INTO logs (origin, vkeys, url, contact, per_day, disabled, main) VALUES (?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (origin) DO UPDATE SET vkeys = excluded.vkeys, url = excluded.url,"
-            " contact = excluded.contact, per_day = excluded.per_day, disabled = excluded.disabled",
-            (entry.origin, json.dumps(entry.vkeys), entry.url, entry.contact, entry.per_day, int(entry.disabled)),
+            " contact = excluded.contact, per_day = excluded.per_day, disabled = excluded.disabled,"
+            " main = excluded.main",
+            (
+                entry.origin,
+                json.dumps(entry.vkeys),
+                entry.url,
+                entry.contact,
+                entry.per_day,
+                int(entry.disabled),
+                json.dumps(entry.main) if entry.main else None,
+            ),
         )
 
     def put_logs(self, entries: Sequence[LogEntry]) -> None:
@@ -212,6 +232,25 @@ class Store:
         """The witness's own vkeys, as stored by ``init``."""
         row = self._db.execute("SELECT value FROM meta WHERE key = 'vkeys'").fetchone()
         return () if row is None else tuple(json.loads(row[0]))
+
+    def role(self) -> Role | None:
+        """What this witness's key is for; None as long as it is for nothing yet. It never changes."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'role'").fetchone()
+        if row is not None:
+            return Role(row[0])
+        return Role.PLAIN if self._db.execute("SELECT 1 FROM logs LIMIT 1").fetchone() else None
+
+    def make_semantic(self) -> None:
+        """Raises ConfigError where the key is a plain witness's."""
+        role = self.role()
+        if role is Role.PLAIN:
+            raise ConfigError(
+                "this witness's key cosigns logs for being append-only: it cannot vouch for an index as well",
+                expected="a witness of its own, with a name and a key of its own",
+                hint="teelog witness init FOLDER --name NAME",
+            )
+        if role is None:
+            self._db.execute("INSERT INTO meta (key, value) VALUES ('role', ?)", (Role.SEMANTIC,))
 
     def set_identity(self, vkeys: Sequence[str]) -> None:
         self._db.execute("INSERT INTO meta (key, value) VALUES ('vkeys', ?)", (json.dumps(list(vkeys)),))
