@@ -12,6 +12,8 @@ from typing import Any
 
 from teelog import strict
 from teelog.errors import MalformedError
+from teelog.index.leaf import MAX_LEAF
+from teelog.index.proof import MAX_PROOF
 from teelog.statement.dsse import MAX_FILE
 from teelog.tlog import note
 from teelog.tlog.rfc6962 import HASH_LENGTH, MAX_HASHES
@@ -20,8 +22,6 @@ FORMAT = "teelog-bundle/v1"
 MEDIA_TYPE = "application/vnd.teelog.bundle+cbor"
 MAX_LENGTH = 1 << 20  # bytes
 MAX_NAMESPACES = 256  # versions of one namespace
-MAX_TRIE_PROOF = 65_536  # bytes
-MAX_LEAF = 4_096  # bytes of an index leaf: a root, and a checkpoint with one signature line
 
 _FIELDS = 10
 
@@ -154,7 +154,7 @@ def _read_lookup(tree: object, where: str) -> Lookup:
         _number(count, f"{where}/0"),
         root,
         _hashes(path, f"{where}/2"),
-        _bytes(proof, f"{where}/3", MAX_TRIE_PROOF),
+        _bytes(proof, f"{where}/3", MAX_PROOF),
     )
 
 
