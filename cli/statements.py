@@ -8,7 +8,7 @@ from typing import Any
 
 from teelog.cli import files, output
 from teelog.errors import ConfigError, MalformedError, TeelogError
-from teelog.statement import draft, dsse, release
+from teelog.statement import draft, dsse, release, status
 from teelog.statement.admit import Kind
 from teelog.statement.draft import Draft
 from teelog.statement.ear import Result
@@ -91,6 +91,8 @@ def describe(statement: Draft) -> str:
         return f"release {claim.stream} {claim.predicate.version}"
     if isinstance(claim, Result):
         return f"attestation result of {claim.issuer} on {claim.subject or 'no subject'}"
+    if isinstance(claim, status.StatusPredicate):
+        return f"status {claim.stream} seq {claim.seq}"
     name = statement.statement.namespace or claim.log
     return f"{statement.statement.kind} {name} version {claim.version}"
 

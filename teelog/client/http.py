@@ -236,8 +236,11 @@ async def _problem(response: aiohttp.ClientResponse) -> Problem:
         document = json.loads(data)
     except (ValueError, RecursionError):
         return Problem()
-    if not isinstance(document, dict):
-        return Problem()
+    return problem_of(document) if isinstance(document, dict) else Problem()
+
+
+def problem_of(document: Mapping[str, object]) -> Problem:
+    """What a decoded problem says (RFC 9457), its texts cut."""
     text = {name: value[:MAX_TEXT] for name, value in document.items() if isinstance(value, str)}
     leaf = text.get("leaf", "")
     return Problem(

@@ -1,4 +1,4 @@
-"""Hands one entry to a log and comes back with a proof that the caller's policy accepts, or with the reason why not.
+"""Hands entries to a log and comes back with proofs that the caller's policy accepts, or with the reason why not.
 
 The same bytes may be sent any number of times: the log answers with the same index (AP-01, AP-03). So everything that
 may be a matter of time is tried again until the deadline, and nothing else is.
@@ -9,24 +9,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
+import msgspec
 import stamina
 
-from teelog.client.http import HttpClient, check_url
+from teelog import strict
+from teelog.client.http import HttpClient, Refusal, check_url, problem_of
 from teelog.client.log import LogReader
 from teelog.client.source import TileSource
-from teelog.errors import NotWitnessed, UnavailableError
+from teelog.errors import MalformedError, NotWitnessed, UnavailableError
 from teelog.statement import ear, jws
 from teelog.tlog.policy import Policy
 from teelog.tlog.proof import MAX_LENGTH, TlogProof, VerifiedInclusion, parse_proof, verify_proof
-from teelog.tlog.rfc6962 import leaf_hash
+from teelog.tlog.rfc6962 import HASH_LENGTH, leaf_hash
 
 CONTENT_TYPE = "application/json"
 RESULT_TYPE = ear.MEDIA_TYPES[0]
+BATCH_TYPE = "application/octet-stream"
 ACCEPT = "text/plain"
+MAX_VERDICT = 16_384  # bytes of one verdict of a batch, a proof of 63 hashes or a problem
 WAIT_FIRST = 0.2  # seconds
 WAIT_MOST = 5.0  # seconds
 
+Done = TypeVar("Done")
 Tell = Callable[[UnavailableError, float], None]
 """Called before each new attempt: why, and in how many seconds."""
 
@@ -38,6 +44,22 @@ class Published:
     inclusion: VerifiedInclusion
     file: bytes = field(repr=False)
     new: bool
+
+
+class _Verdict(msgspec.Struct, frozen=True):
+    status: int
+    index: str | None = None
+    checkpoint: int | None = None
+    proof: tuple[str, ...] = ()
+    problem: dict[str, Any] | None = None
+
+
+class _Batch(msgspec.Struct, frozen=True):
+    checkpoints: tuple[str, ...]
+    results: tuple[_Verdict, ...]
+
+
+_batch_decoder = msgspec.json.Decoder(_Batch)
 
 
 async def publish(http: HttpClient, url: str, entry: bytes, policy: Policy, *, timeout: float, tell: Tell) -> Published:
@@ -70,6 +92,51 @@ async def get_proof(
     return await _until(timeout, once, tell)
 
 
+async def publish_batch(
+    http: HttpClient, url: str, entries: Sequence[bytes], policy: Policy, *, timeout: float, tell: Tell
+) -> list[Published | Refusal]:
+    """Publishes ``entries`` in their order, in one request: one verdict each, the proofs verified.
+
+    Raises as ``publish`` where the request as a whole has no answer that holds.
+    """
+    place = f"{check_url(url)}/entries/batch"
+    body = b"".join(len(entry).to_bytes(2, "big") + entry for entry in entries)
+    limit = MAX_LENGTH + len(entries) * MAX_VERDICT
+
+    async def once(left: float) -> list[Published | Refusal]:
+        answer = await http.post(place, body, BATCH_TYPE, limit, timeout=left)
+        return _verdicts(answer.body, entries, policy, place)
+
+    return await _until(timeout, once, tell)
+
+
+def _verdicts(body: bytes, entries: Sequence[bytes], policy: Policy, place: str) -> list[Published | Refusal]:
+    try:
+        answer = _batch_decoder.decode(body)
+    except (ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raise MalformedError(
+            f"{place} gives an answer that is no batch of verdicts", actual=str(error)[:200]
+        ) from error
+    if len(answer.results) != len(entries):
+        raise MalformedError(
+            f"{place} does not answer for every entry", expected=len(entries), actual=len(answer.results)
+        )
+    return [_verdict(each, answer, entry, policy) for each, entry in zip(answer.results, entries, strict=True)]
+
+
+def _verdict(verdict: _Verdict, answer: _Batch, entry: bytes, policy: Policy) -> Published | Refusal:
+    if verdict.problem is not None:
+        said = problem_of(verdict.problem)
+        words = f"{said.pointer}: {said.detail}" if said.pointer else said.detail
+        return Refusal(f"refused: {verdict.status} {words}", verdict.status, said)
+    if verdict.checkpoint is None or verdict.index is None or not 0 <= verdict.checkpoint < len(answer.checkpoints):
+        raise MalformedError("a verdict has neither a problem nor a proof")
+    index = strict.decimal(verdict.index.encode(), "index")
+    hashes = tuple(strict.b64(each.encode(), "proof", HASH_LENGTH) for each in verdict.proof)
+    proof = TlogProof(index, hashes, answer.checkpoints[verdict.checkpoint].encode())
+    return _verified(proof.encode(), leaf_hash(entry), policy, verdict.status == 201)
+
+
 async def at_one_checkpoint(found: Sequence[Published], source: TileSource, policy: Policy) -> list[Published]:
     """The same entries, all under the largest of their checkpoints: what rests on several has to rest on one tree.
 
@@ -99,7 +166,7 @@ def _verified(body: bytes, leaf: bytes, policy: Policy, new: bool) -> Published:
         ) from error
 
 
-async def _until(timeout: float, once: Callable[[float], Awaitable[Published]], tell: Tell) -> Published:
+async def _until(timeout: float, once: Callable[[float], Awaitable[Done]], tell: Tell) -> Done:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout
     wait = WAIT_FIRST
