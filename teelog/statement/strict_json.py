@@ -42,7 +42,8 @@ _encoder = msgspec.json.Encoder()
 encode = _encoder.encode
 """The compact form of a typed value: what the fast way compares with, and what is written."""
 
-_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+# A string that nothing ends runs to the end of the text: tried again at each of its quotes, it would cost their square.
+_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,15}")
 _AT = re.compile(r"(?s)(.*?)(?: - at (?:`key` in )?`\$(.*)`)?")
 _STEP = re.compile(r"\.([^.\[]+)|\[([^\]]*)\]")

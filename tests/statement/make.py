@@ -6,11 +6,12 @@ import hashlib
 from typing import Any
 
 from teelog.keys import Algorithm, PrivateKey, private_key_from_seed
-from teelog.statement import admit, dsse, log_policy, namespace, release
+from teelog.statement import admit, dsse, log_policy, namespace, release, status
 from teelog.statement.dsse import Envelope
 from teelog.statement.intoto import Subject
 from teelog.statement.namespace import Namespace, NamespacePredicate, Role
 from teelog.statement.release import Coverage, Material, ReleasePredicate, Validity, Variant
+from teelog.statement.status import Allowed, State, StatusPredicate
 
 LOG = "log.example/tee"
 MEASUREMENT = hashlib.sha384(b"a launch digest").hexdigest()
@@ -103,3 +104,27 @@ def log_policy_predicate(**changes: Any) -> log_policy.LogPolicyPredicate:
 
 def log_policy_file(*signers: PrivateKey, **changes: Any) -> bytes:
     return sign(log_policy.payload(log_policy_predicate(**changes)), *signers).file
+
+
+def allowed(*releases: str) -> tuple[Allowed, ...]:
+    """Statement ids of releases, all current."""
+    return tuple(Allowed(release, State.CURRENT, None) for release in releases)
+
+
+def status_predicate(**changes: Any) -> StatusPredicate:
+    members: dict[str, Any] = {
+        "stream": "acme.example/inference/stable",
+        "log": LOG,
+        "seq": 0,
+        "prev": None,
+        "reason": "first release",
+        "allowed": (),
+        "revoked": (),
+        "max_age_s": 86_400,
+        "next_update": "2026-06-20T00:00:00Z",
+    }
+    return StatusPredicate(**members | changes)
+
+
+def status_file(*signers: PrivateKey, **changes: Any) -> bytes:
+    return sign(status.payload(status_predicate(**changes)), *signers).file

@@ -25,7 +25,7 @@ def test_each_kind_is_told_with_whose_keys_to_look_for() -> None:
 
 @pytest.mark.parametrize(
     "predicate_type",
-    ["urn:teelog:release:v2", "urn:teelog:Release:v1", "https://slsa.dev/provenance/v1", "", "urn:teelog:status:v1"],
+    ["urn:teelog:release:v2", "urn:teelog:Release:v1", "https://slsa.dev/provenance/v1", "", "urn:teelog:status:v2"],
 )
 def test_A_51_unknown_predicate_is_refused(predicate_type: str) -> None:
     document = json.loads(make.release_payload())

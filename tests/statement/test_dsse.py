@@ -70,7 +70,17 @@ def test_round_trip(payload: bytes, signers: set[Any]) -> None:
 
 def test_payload_is_reachable_only_by_verifying_or_by_claiming() -> None:
     public = {name for name in dir(dsse.parse(FILE)) if not name.startswith("_")}
-    assert public == {"claimed", "file", "keyids", "signatures", "statement_id", "verify"}
+    assert public == {"claimed", "file", "holding", "keyids", "signatures", "statement_id", "verify"}
+
+
+def test_holding_names_the_keys_whose_signatures_hold_and_no_other() -> None:
+    good, other = make.sign(b"{}", make.ACME, make.SECOND), make.sign(b"[]", make.SECOND)
+    stranger = make.sign(b"{}", make.STRANGER)
+    mixed = [s for s in good.signatures if s.keyid == make.ACME.public.fingerprint]
+    envelope = dsse.encode(dsse.PAYLOAD_TYPE, b"{}", [*mixed, *other.signatures, *stranger.signatures])
+    assert envelope.holding(KEYS) == (make.ACME.public.fingerprint,)
+    assert envelope.holding({}) == ()
+    assert good.holding(KEYS) == good.keyids
 
 
 def test_A_40_signature_by_an_unknown_key_is_refused_beside_a_good_one() -> None:

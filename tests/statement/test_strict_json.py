@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from teelog.errors import MalformedError
-from teelog.statement import dsse, log_policy, namespace, release, strict_json
+from teelog.statement import dsse, log_policy, namespace, release, status, strict_json
 from tests.statement import make
 
 REFUSED = {
@@ -69,6 +69,16 @@ def test_A_07_256_members_are_accepted() -> None:
     assert len(strict_json.load(json.dumps(dict.fromkeys(map(str, range(256)), 0)).encode())) == 256  # type: ignore[arg-type]
 
 
+def test_A_07_string_that_nothing_ends_is_looked_at_once() -> None:
+    """Not once for each quote that it holds, which would be seconds of work for one entry."""
+    for text in ('"' + '\\"' * 50, '"' + '\\"' * 50 + "\\", '["' + "\\\\" * 50):
+        found = list(strict_json._STRING_OR_BRACKET.finditer(text))
+        assert found[-1].end() == len(text)
+        assert len(found) <= 2
+        with pytest.raises(MalformedError):
+            strict_json.load(text.encode())
+
+
 VALUES = st.recursive(
     st.none()
     | st.booleans()
@@ -95,7 +105,7 @@ def test_any_bytes_give_a_value_or_a_malformed_error(data: bytes) -> None:
     assert json.loads(data) == value
 
 
-STATEMENTS = {"log-policy": log_policy, "namespace": namespace, "release": release}
+STATEMENTS = {"log-policy": log_policy, "namespace": namespace, "release": release, "status": status}
 DECODERS = {name: module._decoder for name, module in STATEMENTS.items()}
 
 
