@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from teelog import key_file, keys
-from teelog.errors import ConfigError
+from teelog.errors import ConfigError, TeelogError
 from teelog.keys import Algorithm, PrivateKey
 from teelog.log_server.signing import LogSigner
-from teelog.tlog.vkey import NoteSigner, SignatureType
+from teelog.tlog import vkey
+from teelog.tlog.vkey import NoteSigner, SignatureType, VerifierKey
 
 ED25519 = "ed25519.key"
 ML_DSA_44 = "ml-dsa-44.key"
@@ -89,6 +90,13 @@ class LogDirectory:
             NoteSigner.of(origin, kind, self.key(name, origin, ALGORITHMS[name])) for name, kind in _SIGNATURES.items()
         ]
         return LogSigner(origin, signers)
+
+    def verifiers(self) -> list[VerifierKey]:
+        """The log's public keys, Ed25519 first. Raises ConfigError."""
+        try:
+            return [vkey.parse(line) for line in self.vkeys.read_text("utf-8").split()]
+        except (OSError, UnicodeError, TeelogError) as error:
+            raise ConfigError(f"{self.vkeys} cannot be read", actual=str(error)) from error
 
     def key(self, name: str, origin: str, algorithm: Algorithm) -> PrivateKey:
         """A private key, its file closed to others and made for this origin (R-04). Raises ConfigError."""

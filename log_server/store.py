@@ -19,11 +19,27 @@ CHECKPOINT = "checkpoint"
 _MODE = 0o644
 
 
-class DirectoryStore:
+class Files:
+    """A public directory, to be read only: ``root``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def read(self, path: str) -> bytes | None:
+        try:
+            return (self.root / path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def checkpoint(self) -> bytes | None:
+        return self.read(CHECKPOINT)
+
+
+class DirectoryStore(Files):
     """``root``: the public directory. ``scratch``: beside it, on the same file system. Both exist."""
 
     def __init__(self, root: Path, scratch: Path) -> None:
-        self.root = root
+        super().__init__(root)
         self._scratch = scratch
         self._directories = {root}
         self._number = 0
@@ -67,15 +83,6 @@ class DirectoryStore:
                 touched.add(each.parent)
         self._directories |= {parent for directory in wanted for parent in (directory, *directory.parents)}
         return touched
-
-    def read(self, path: str) -> bytes | None:
-        try:
-            return (self.root / path).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-
-    def checkpoint(self) -> bytes | None:
-        return self.read(CHECKPOINT)
 
     def replace_checkpoint(self, note_bytes: bytes) -> None:
         temporary = self._new_name()

@@ -5,18 +5,25 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
-from teelog.log_server.seams import Damaged, TileStore
+from teelog.log_server.seams import Damaged
 from teelog.tlog import rfc6962, tiles
 from teelog.tlog.tiles import HEIGHT, WIDTH, Bundle, Tile
 
 CACHED = 512  # tiles, 4 MiB
 
 
+class TileReader(Protocol):
+    """The reading half of a ``TileStore``."""
+
+    def read(self, path: str) -> bytes | None: ...
+
+
 class Tree:
     """Tiles and entries of everything that was applied. Safe from any thread."""
 
-    def __init__(self, store: TileStore) -> None:
+    def __init__(self, store: TileReader) -> None:
         self._store = store
         self._lock = threading.Lock()
         self._tiles: OrderedDict[Tile, bytes] = OrderedDict()
