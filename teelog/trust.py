@@ -3,12 +3,14 @@
     main  = "main.policy"          # C2SP tlog-policy: exactly one log, its witnesses, the quorum
     index = "index.policy"         # the same for the log's index; optional
     max_age = "24h"                # of cosignatures that count as fresh
+    max_next_update = "30d"        # how far ahead a status may put its next update; 30 days if absent
     [[namespace]]
     name = "acme.example"
     pin = "<statement id of any version>"
     [[stream]]
     name = "acme.example/inference/stable"
     min_svn = 3
+    grace = false                  # refuses releases in their period of grace; accepted if absent
     deny = ["<statement id of a release>"]
     [platform.sev-snp]
     min_tcb = { bl = 4, tee = 0, snp = 23, ucode = 213 }
@@ -43,6 +45,7 @@ MAX_LENGTH = 65_536  # bytes
 MAX_TABLES = 256  # namespaces, streams
 MAX_DENIED = 1_024  # statement ids of one stream
 MAX_AGE = 366 * 86_400  # seconds
+MAX_NEXT_UPDATE = 30 * 86_400  # seconds, where the file says nothing
 INDEX_SUFFIX = "/index/v1"
 OFF = "off"
 ROOTS = "roots"
@@ -54,10 +57,14 @@ _UNIT = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 @dataclass(frozen=True, slots=True)
 class StreamRule:
-    """min_svn: releases below it are refused. deny: statement ids of releases that are refused."""
+    """min_svn: releases below it are refused. deny: statement ids of releases that are refused.
+
+    grace: whether a release counts as allowed in its period of grace.
+    """
 
     min_svn: int = 0
     deny: frozenset[str] = frozenset()
+    grace: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,7 @@ class Trust:
 
     main: policy of exactly one log. index: of its index, or None. max_age: seconds. namespaces: name -> pin (statement
     id), None while there is none. streams: by name. floors: platform -> its table. roots: platform -> whom to believe
-    in place of the vendor's built-in roots. off: checks switched off by name.
+    in place of the vendor's built-in roots. off: checks switched off by name. max_next_update: seconds.
     """
 
     main: Policy
@@ -77,6 +84,7 @@ class Trust:
     floors: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     roots: Mapping[str, Roots] = field(default_factory=dict)
     off: frozenset[Check] = frozenset()
+    max_next_update: int = MAX_NEXT_UPDATE
 
     @property
     def origin(self) -> str:
@@ -93,12 +101,14 @@ class _Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     min_svn: Count = 0
     deny: tuple[str, ...] = ()
+    grace: bool = True
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     main: str
     max_age: str
     index: str | None = None
+    max_next_update: str | None = None
     namespace: tuple[_Namespace, ...] = ()
     stream: tuple[_Stream, ...] = ()
     platform: dict[str, dict[str, Any]] = {}
@@ -130,6 +140,7 @@ def parse(data: bytes, read: Callable[[str], bytes]) -> Trust:
         _floors(file.platform),
         {name: _roots(name, table[ROOTS]) for name, table in file.platform.items() if ROOTS in table},
         _off(file.checks),
+        MAX_NEXT_UPDATE if file.max_next_update is None else age(file.max_next_update, "max_next_update"),
     )
 
 
@@ -164,12 +175,14 @@ def _policy(name: str, path: str, read: Callable[[str], bytes]) -> Policy:
     return found
 
 
-def age(text: str) -> int:
+def age(text: str, member: str = "max_age") -> int:
     """A duration as it stands in the file, such as 90s, 10m, 24h, 7d, in seconds. Raises ConfigError."""
     match = _AGE.fullmatch(text)
     seconds = int(match[1]) * _UNIT[match[2]] if match else 0
     if not 0 < seconds <= MAX_AGE:
-        raise ConfigError("max_age: not a duration", expected="such as 10m, 24h or 7d, at most 366d", actual=text[:40])
+        raise ConfigError(
+            f"{member}: not a duration", expected="such as 10m, 24h or 7d, at most 366d", actual=text[:40]
+        )
     return seconds
 
 
@@ -205,7 +218,7 @@ def _streams(tables: tuple[_Stream, ...], namespaces: Mapping[str, str | None]) 
             )
         if table.name in found:
             raise ConfigError("stream: listed twice", actual=table.name)
-        found[table.name] = StreamRule(table.min_svn, deny)
+        found[table.name] = StreamRule(table.min_svn, deny, table.grace)
     return found
 
 

@@ -184,3 +184,14 @@ def toml(value: object) -> str:
     if isinstance(value, float):
         return str(value)
     return json.dumps(value) if value is not None else '"none"'
+
+
+def test_how_far_ahead_and_grace_are_the_files_choice():
+    found = parse(HEAD + 'max_next_update = "7d"\n' + ACME + STREAM + "grace = false\n")
+    assert found.max_next_update == 7 * 86_400
+    assert not found.streams["acme.example/inference/stable"].grace
+    silent = parse(HEAD + ACME + STREAM)
+    assert silent.max_next_update == 30 * 86_400
+    assert silent.streams["acme.example/inference/stable"].grace
+    with pytest.raises(ConfigError, match="max_next_update"):
+        parse(HEAD + 'max_next_update = "soon"\n')
