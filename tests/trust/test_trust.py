@@ -79,7 +79,7 @@ def test_the_least_file_requires_every_check():
         ('max_age = "24h"\n', "missing required field `main`"),
         (HEAD + "max_size = 1\n", "unknown field `max_size`"),
         (HEAD + ACME + "pins = 1\n", "namespace/0: object contains unknown field `pins`"),
-        (HEAD + ACME + STREAM + "grace = true\n", "unknown field `grace`"),
+        (HEAD + ACME + STREAM + "leniency = true\n", "unknown field `leniency`"),
         (HEAD + HEAD, "not TOML"),
         (HEAD + "[[[", "not TOML"),
         (HEAD + ACME + ACME, "listed twice"),
