@@ -82,8 +82,9 @@ def not_established(check: Check, cause: str) -> Finding:
     return Finding(check, Outcome.NOT_ESTABLISHED, cause)
 
 
-def off(check: Check, cause: str = "switched off by name") -> Finding:
-    return Finding(check, Outcome.OFF, cause)
+def off(check: Check, *details: str) -> Finding:
+    """details: what is not asked by any other check either."""
+    return Finding(check, Outcome.OFF, "switched off by name", details=details)
 
 
 def _text(value: object) -> str | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 from teelog.appraisal import authority, log, match, tee
 from teelog.appraisal.authority import Chain, Read
 from teelog.appraisal.inputs import Expect, LoggedFile, Seen
 from teelog.appraisal.log import Checkpoints, Proven
-from teelog.appraisal.match import Matched
+from teelog.appraisal.match import Variants
 from teelog.errors import MalformedError
 from teelog.evidence.platform import Evidence
 from teelog.trust import StreamRule, Trust
@@ -86,7 +87,8 @@ def appraise(
     check ``failed`` with its cause, and what rests on that check is ``not established``.
 
     Raises MisbehaviourError (``evidence``: a fork proof) if the log signed two trees of one size; ValueError for a
-    ``now`` outside 0..253402300799 and for both a nonce and report data; no other error, whatever the bytes are.
+    ``now`` outside 0..253402300799, for both a nonce and report data, and where one of them or ``binds`` is empty or a
+    nonce longer than 64 bytes; no other error, whatever the bytes are.
     """
     if not 0 <= now <= MAX_TIME:
         raise ValueError(f"now is not a time in POSIX seconds: {now}")
@@ -113,7 +115,7 @@ class _Steps:
         self.read: Read | MalformedError | None = None
         self.chain: Chain | Finding
         self.evidence: Evidence | Finding
-        self.matched: list[Matched] = []  # one where the comparison was made
+        self.variants: Variants | None = None
 
     def ask(self, check: Check, question: Callable[[], Finding]) -> None:
         self.findings[check] = off(check) if check in self.off else question()
@@ -136,17 +138,24 @@ class _Steps:
         self.chain = authority.follow([file.entry for file in namespaces], self.expect.stream, self.trust, self.seen)
         chain = self.chain if isinstance(self.chain, Chain) else None
         self.ask(Check.WITNESSED, lambda: log.witnessed(self.checkpoints, self.trust))
+        if self.checkpoints.doubt:
+            told = self.findings[Check.WITNESSED]
+            self.findings[Check.WITNESSED] = replace(told, details=(*told.details, self.checkpoints.doubt))
         self.ask(Check.LOGGED, lambda: log.logged(self.release, files, chain, self.off))
-        index = self.release.index if self.release else None
-        holds = self.held(Check.LOGGED)
-        self.ask(
-            Check.SIGNER,
-            lambda: authority.signer(self.read, self.expect.stream, self.chain, index, index_holds=holds),
-        )
+        index, indices = None, []
+        if self.held(Check.LOGGED) and self.release is not None and chain is not None:
+            index, indices = self.release.index, log.indices_of(chain, files)
+        self.ask(Check.SIGNER, lambda: self._signer(index, indices))
         self.ask(
             Check.ALLOWED_NOW, lambda: not_established(Check.ALLOWED_NOW, "no proof from the log's index was given")
         )
         self.ask(Check.FRESH, self._fresh)
+
+    def _signer(self, index: int | None, indices: Sequence[int]) -> Finding:
+        found = authority.signer(self.read, self.expect.stream, self.chain, index, indices)
+        if found.outcome is Outcome.VERIFIED and Check.MEASUREMENT in self.off:
+            return self._refused(Check.SIGNER) or found
+        return found
 
     def _fresh(self) -> Finding:
         return log.fresh(
@@ -180,30 +189,43 @@ class _Steps:
     # -- step 8: the evidence against the release ---------------------------------------------------------------------
 
     def compare(self) -> None:
-        matched = self.matched
+        self.ask(Check.MEASUREMENT, lambda: self._of_tee(Check.MEASUREMENT, self._measurement))
+        self.ask(Check.CONFIGURATION, lambda: self._of_tee(Check.CONFIGURATION, self._configuration))
+        if {Check.MEASUREMENT, Check.SIGNER} <= self.off:
+            lifted = "with signer off as well, nothing asks for the release's stream, deny, min_svn and validity"
+            self.findings[Check.MEASUREMENT] = off(Check.MEASUREMENT, lifted)
 
-        def measurement(evidence: Evidence) -> Finding:
-            if not self.usable(Check.SIGNER):
-                return not_established(Check.MEASUREMENT, "the release is not authentic: see signer")
-            if not isinstance(self.read, Read):
-                return self._no_release()
-            rule = self.trust.streams.get(self.expect.stream, StreamRule())
-            claim, statement_id = self.read.claim, self.read.envelope.statement_id
-            matched.append(match.measure(evidence, claim, statement_id, rule, self.now))
-            return matched[0].finding
-
-        def configuration(evidence: Evidence) -> Finding:
-            floor = self.trust.floors.get(evidence.platform, {})
-            variants = matched[0].variants if matched else ()
-            return tee.configuration(evidence, floor, None if Check.MEASUREMENT in self.off else variants)
-
-        self.ask(Check.MEASUREMENT, lambda: self._of_tee(Check.MEASUREMENT, measurement))
-        self.ask(Check.CONFIGURATION, lambda: self._of_tee(Check.CONFIGURATION, configuration))
-
-    def _no_release(self) -> Finding:
+    def _measurement(self, evidence: Evidence) -> Finding:
+        if not self.usable(Check.SIGNER):
+            return not_established(Check.MEASUREMENT, "the release is not authentic: see signer")
         if isinstance(self.read, MalformedError):
             return failed(Check.MEASUREMENT, self.read)
-        return not_established(Check.MEASUREMENT, "no release was given")
+        if self.read is None:
+            return not_established(Check.MEASUREMENT, "no release was given")
+        claim = self.read.claim
+        self.variants = match.variants(evidence, claim)
+        found = match.measure(evidence, claim, self.variants)
+        if found.outcome is not Outcome.VERIFIED:
+            return found
+        other = authority.of_stream(Check.MEASUREMENT, claim, self.expect.stream)  # where signer is off
+        return other or self._refused(Check.MEASUREMENT) or found
+
+    def _refused(self, check: Check) -> Finding | None:
+        assert isinstance(self.read, Read)
+        rule = self.trust.streams.get(self.expect.stream, StreamRule())
+        return match.refused(check, self.read.claim, self.read.envelope.statement_id, rule, self.now)
+
+    def _configuration(self, evidence: Evidence) -> Finding:
+        floor = self.trust.floors.get(evidence.platform, {})
+        if Check.MEASUREMENT not in self.off:
+            return tee.configuration(evidence, floor, (self.variants and self.variants.equal) or None)
+        # What the release requires of a machine is asked even where nobody asks whether the machine runs it.
+        if self.read is None:
+            return tee.configuration(evidence, floor, ())
+        if isinstance(self.read, MalformedError) or not self.usable(Check.SIGNER):
+            return tee.configuration(evidence, floor, None)
+        found = match.variants(evidence, self.read.claim)
+        return tee.configuration(evidence, floor, found.equal or found.ours)
 
     # -- steps 9 and 10 -----------------------------------------------------------------------------------------------
 
@@ -217,9 +239,9 @@ class _Steps:
         if isinstance(self.read, Read) and self.usable(Check.SIGNER):
             predicate = self.read.claim.predicate
             judged |= {"release": self.read.envelope.statement_id, "version": predicate.version, "svn": predicate.svn}
-            judged["recognised"] = bool(self.matched and self.matched[0].variants)
+            judged["recognised"] = bool(self.variants and self.variants.equal)
         if isinstance(self.chain, Chain):
-            judged["namespaces"] = tuple(each.statement_id for each in self.chain.versions)
+            judged["namespaces"] = tuple(each.statement_id for each in self.chain.from_pin)
         if self.checkpoints.heads:
             head = self.checkpoints.heads[-1].checkpoint
             judged |= {"origin": head.origin, "size": head.size, "root": head.root}
@@ -227,7 +249,7 @@ class _Steps:
 
     def _seen(self) -> Seen:
         """What this appraisal established is remembered, whatever became of the rest."""
-        seen = self.seen
+        seen = self.seen.forgetting(self.trust.origin) if self.checkpoints.doubt else self.seen
         if self.held(Check.WITNESSED):
             seen = seen.with_checkpoint(self.checkpoints.heads[-1].witnessed)
         if isinstance(self.chain, Chain) and self.held(Check.LOGGED):

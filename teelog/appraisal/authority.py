@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from teelog.appraisal.inputs import Seen
-from teelog.errors import MalformedError, TeelogError
+from teelog.errors import MalformedError, TeelogError, UntrustedKey
 from teelog.statement import dsse, names, namespace, release
 from teelog.statement.dsse import Envelope
-from teelog.statement.names import Stream
-from teelog.statement.namespace import Namespace
+from teelog.statement.namespace import Namespace, Role
 from teelog.statement.release import ReleaseClaim
 from teelog.trust import Trust
 from teelog.verdict import Check, Finding, failed, not_established, verified
@@ -18,14 +18,30 @@ from teelog.verdict import Check, Finding, failed, not_established, verified
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """versions: from the pinned one to the last that was given, each authentic. place: of the pinned one's file."""
+    """A namespace's versions, each authentic, in their order, without a gap.
+
+    versions: from the first that the pinned one leads back to among those given, to the last. place: of the first
+    one's file. pinned: which of the versions the pin names.
+    """
 
     versions: tuple[Namespace, ...]
     place: int
+    pinned: int
 
     @property
     def current(self) -> Namespace:
         return self.versions[-1]
+
+    @property
+    def from_pin(self) -> tuple[Namespace, ...]:
+        return self.versions[self.pinned :]
+
+    def at(self, index: int, indices: Sequence[int]) -> Namespace | None:
+        """The version that was current for entry ``index``: the last one before it; None where all came later.
+
+        indices: of the versions, in order.
+        """
+        return next((each for each, own in zip(self.versions[::-1], indices[::-1], strict=True) if own < index), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +63,8 @@ def read_release(entry: bytes) -> Read | MalformedError:
 def follow(entries: Sequence[bytes], stream: str, trust: Trust, seen: Seen) -> Chain | Finding:
     """The namespace of ``stream`` from its pin on; or the finding of ``signer`` that says why not.
 
-    entries: files of namespace statements, in order; those before the pinned one are passed over.
+    entries: files of namespace statements, in order. Those before the pinned one count as far as its ``prev``, and
+    theirs in turn, name them; any others are passed over.
     """
     try:
         name = names.stream(stream).namespace
@@ -70,12 +87,20 @@ def follow(entries: Sequence[bytes], stream: str, trust: Trust, seen: Seen) -> C
                 expected=pin,
                 actual=", ".join(envelope.statement_id for envelope in envelopes[:4]),
             )
-        versions = [namespace.verify_pinned(envelopes[place], pin)]
-        for envelope in envelopes[place + 1 :]:
+        first = _back(envelopes, place)
+        versions = [namespace.verify_pinned(envelopes[first], envelopes[first].statement_id)]
+        for envelope in envelopes[first + 1 :]:
             versions.append(namespace.verify_next(envelope, versions[-1]))
     except TeelogError as error:
         return failed(Check.SIGNER, error)
-    return _known(Chain(tuple(versions), place), name, seen)
+    return _known(Chain(tuple(versions), first, place - first), name, seen)
+
+
+def _back(envelopes: Sequence[Envelope], place: int) -> int:
+    """How far back from the one at ``place`` each names the one before it: what a pin vouches for."""
+    while place and namespace.read(envelopes[place].claimed()).prev == envelopes[place - 1].statement_id:
+        place -= 1
+    return place
 
 
 def _known(chain: Chain, name: str, seen: Seen) -> Chain | Finding:
@@ -83,25 +108,41 @@ def _known(chain: Chain, name: str, seen: Seen) -> Chain | Finding:
     if current.name != name:
         return failed(Check.SIGNER, "the pinned statement is of another namespace", expected=name, actual=current.name)
     known = seen.namespaces.get(name)
+    if known is None:
+        return chain
+    version, statement_id = known
     # Step 5: version >= seen.
-    if known is not None and (
-        current.version < known[0] or (current.version == known[0] and current.statement_id != known[1])
-    ):
+    if current.version < version:
         return failed(
             Check.SIGNER,
             "the namespace is not as new as one that was seen before",
-            expected=f"version {known[0]}, {known[1]}, or later",
+            expected=f"version {version}, {statement_id}, or later",
             actual=f"version {current.version}, {current.statement_id}",
+        )
+    same = next((each for each in chain.versions if each.version == version), None)
+    if same is not None and same.statement_id != statement_id:
+        return failed(
+            Check.SIGNER,
+            f"version {version} of the namespace is not the one that was seen before",
+            expected=statement_id,
+            actual=same.statement_id,
         )
     return chain
 
 
 def signer(
-    read: Read | MalformedError | None, stream: str, chain: Chain | Finding, index: int | None, *, index_holds: bool
+    read: Read | MalformedError | None,
+    stream: str,
+    chain: Chain | Finding,
+    index: int | None,
+    indices: Sequence[int] = (),
 ) -> Finding:
     """The release is of the expected stream and signed by a threshold of its namespace's release keys.
 
-    index: of the release, as its proof claims; used only where ``index_holds``, since a key's time ends at an index.
+    Of the keys of two versions: the one that was current when the release was logged, without which it never came into
+    effect (protocol section 4), and the current one, whose owners have the last word (section 7, step 7).
+
+    index, indices: of the release and of the chain's versions; None and () where ``logged`` did not establish them.
     """
     if read is None:
         return not_established(Check.SIGNER, "no release was given")
@@ -109,16 +150,52 @@ def signer(
         return chain
     if isinstance(read, MalformedError):
         return failed(Check.SIGNER, read)
-    claimed: Stream = read.claim.stream
-    if str(claimed) != stream:
-        return failed(Check.SIGNER, "the release is of another stream", expected=stream, actual=claimed)
+    other = of_stream(Check.SIGNER, read.claim, stream)
+    if other is not None:
+        return other
+    current = chain.current
+    then = current if index is None else chain.at(index, indices)
+    if then is None:
+        first = chain.versions[0].version
+        return not_established(
+            Check.SIGNER,
+            f"the release was logged before version {first} of the namespace; whose keys counted then takes version "
+            f"{first - 1}, with its proof",
+        )
     try:
-        found = release.verify(read.envelope, chain.current, index if index_holds else None, read.claim)
+        signers = read.envelope.verify({**then.public_keys, **current.public_keys}).signers
+        if then is not current and not _met(then, signers, index):
+            return failed(
+                Check.SIGNER,
+                f"the release was not signed by the keys that counted when it was logged: version {then.version}'s",
+                expected=f"{then.thresholds.get(Role.RELEASE)} of {', '.join(then.keys_for(Role.RELEASE, index))}",
+                actual=", ".join(signers),
+            )
+        # Index 0: as if no key's time had ended.
+        if index is None and not _met(current, signers, None) and _met(current, signers, 0):
+            return not_established(
+                Check.SIGNER, "whether its key still counted when the release was logged is not known: see logged"
+            )
+        current.require(Role.RELEASE, signers, index)
     except TeelogError as error:
         return failed(Check.SIGNER, error)
-    current = chain.current
+    said = [f"signed by {', '.join(signers)}"]
+    said += [f"logged under version {then.version} of the namespace, whose keys allow it"] if then != current else []
+    pin = chain.from_pin[0].statement_id
     return verified(
-        Check.SIGNER,
-        f"signed by {', '.join(found.signers)}",
-        f"namespace {current.name} version {current.version}, followed from its pin {chain.versions[0].statement_id}",
+        Check.SIGNER, *said, f"namespace {current.name} version {current.version}, followed from its pin {pin}"
     )
+
+
+def of_stream(check: Check, claim: ReleaseClaim, stream: str) -> Finding | None:
+    """None if the release is of the stream that the caller expects."""
+    if str(claim.stream) == stream:
+        return None
+    return failed(check, "the release is of another stream", expected=stream, actual=claim.stream)
+
+
+def _met(version: Namespace, signers: Sequence[str], index: int | None) -> bool:
+    with suppress(UntrustedKey):
+        version.require(Role.RELEASE, signers, index)
+        return True
+    return False

@@ -34,7 +34,7 @@ class Expect:
     parts: tuple[bytes, ...] = ()
 
     def of_evidence(self) -> Expected:
-        """Raises ValueError where both a nonce and the report data are given."""
+        """Raises ValueError, as ``Expected`` does."""
         return Expected(self.nonce, self.report_data, self.binds, self.parts)
 
 
@@ -60,6 +60,9 @@ class Seen:
     def with_checkpoint(self, witnessed: WitnessedCheckpoint) -> Seen:
         head = witnessed.checkpoint
         return self.with_larger(head.origin, head.size, head.root, witnessed.note.encode())
+
+    def forgetting(self, origin: str) -> Seen:
+        return Seen({name: each for name, each in self.checkpoints.items() if name != origin}, self.namespaces)
 
     def with_larger(self, origin: str, size: int, root: bytes, note: bytes) -> Seen:
         known = self.checkpoints.get(origin)

@@ -16,7 +16,7 @@ from teelog.errors import (
     VerificationError,
 )
 from teelog.tlog import rfc6962
-from teelog.tlog.checkpoint import Checkpoint, parse_body
+from teelog.tlog.checkpoint import Checkpoint, open_checkpoint, parse_body
 from teelog.tlog.policy import NONE, Policy, WitnessedCheckpoint, in_time, verify_checkpoint
 from teelog.tlog.proof import TlogProof, parse_proof
 from teelog.tlog.vkey import VerifierKey
@@ -64,6 +64,7 @@ class Checkpoints:
     def __init__(self, trust: Trust) -> None:
         self._trust = trust
         self._opened: dict[bytes, Head | Refused] = {}
+        self.doubt: str | None = None
 
     def prove(self, what: str, file: LoggedFile) -> Proven:
         if file.proof is None:
@@ -87,16 +88,32 @@ class Checkpoints:
         return [head for head in self._opened.values() if isinstance(head, Refused)]
 
     def compare(self, seen: Seen) -> None:
-        """Step 10: raises MisbehaviourError where the log signed two trees of one size, among these and those seen."""
+        """Step 10: raises MisbehaviourError where the log signed two trees of one size, among these and those seen.
+
+        ``doubt`` then says why what was seen of this log counts for nothing, if so.
+        """
         keys = [log.key for log in self._trust.main.logs]
         known = [(head.checkpoint, head.witnessed.note.encode()) for head in self.heads]
         earlier = seen.checkpoints.get(self._trust.origin)
         if earlier is not None:
-            known.append((Checkpoint(self._trust.origin, earlier.size, earlier.root), earlier.note))
+            remembered = Checkpoint(self._trust.origin, earlier.size, earlier.root), earlier.note
+            self.doubt = None if remembered in known else _doubt(remembered, keys)
+            known += [] if self.doubt else [remembered]
         by_size: dict[int, tuple[Checkpoint, bytes]] = {}
         for head, signed in known:
             other = by_size.setdefault(head.size, (head, signed))
             _check_fork(other, (head, signed), keys)
+
+
+def _doubt(remembered: tuple[Checkpoint, bytes], keys: Sequence[VerifierKey]) -> str | None:
+    """Why a checkpoint that the caller says it saw counts for nothing; None if the log signed it."""
+    head, signed = remembered
+    said = f"the checkpoint of size {head.size} that was seen before counts for nothing"
+    try:
+        found = open_checkpoint(signed, keys, head.origin).checkpoint
+    except TeelogError as error:
+        return f"{said}: {error.message}"
+    return None if (found.size, found.root) == (head.size, head.root) else f"{said}: its note is another"
 
 
 def _check_fork(first: tuple[Checkpoint, bytes], second: tuple[Checkpoint, bytes], keys: Sequence[VerifierKey]) -> None:
@@ -107,11 +124,7 @@ def _check_fork(first: tuple[Checkpoint, bytes], second: tuple[Checkpoint, bytes
     found = fork.find_fork(first, second, keys=keys)
     if found is None:
         return
-    try:
-        # What was seen is the caller's word; the accusation must hold before anyone.
-        fork.verify_fork(found, keys)
-    except TeelogError:
-        return
+    fork.verify_fork(found, keys)  # the accusation must hold before anyone
     raise MisbehaviourError(
         "the log signed two different trees of one size",
         expected=f"root {first[0].root.hex()} at size {first[0].size}",
@@ -206,10 +219,10 @@ def _age(now: int, timestamp: int) -> str:
 
 
 def logged(release: Proven | None, files: Sequence[Proven], chain: Chain | None, off: Set[Check]) -> Finding:
-    """Release and namespace are included in checkpoints of the log on which the namespace speaks.
+    """Release and namespace are included in one checkpoint of the log on which the namespace speaks, in this order.
 
-    files: of the namespace's versions. chain: what they are, once authentic. off: without ``signer``, there may be
-    none; without ``witnessed``, a witness's bad signature is told here.
+    files: of namespace statements, as given. chain: what they are, once authentic. off: without ``signer``, there may
+    be none; without ``witnessed``, a witness's bad signature is told here.
     """
     if release is None:
         return not_established(Check.LOGGED, "no release was given")
@@ -220,23 +233,50 @@ def logged(release: Proven | None, files: Sequence[Proven], chain: Chain | None,
     assert isinstance(release.head, Head)
     assert release.index is not None
     head = release.head.checkpoint
+    for item in files:
+        assert isinstance(item.head, Head)
+        # Nothing shows that trees of two sizes belong together, so that what is in both is in one log.
+        if item.head.checkpoint != head:
+            return not_established(
+                Check.LOGGED,
+                f"the proofs are for different checkpoints, the release's of size {head.size}, the namespace's of size "
+                f"{item.head.checkpoint.size}: get both at once (teelog proof get)",
+            )
     if chain is not None:
         if chain.current.log != head.origin:
             return failed(
                 Check.LOGGED, "the namespace speaks on another log", expected=chain.current.log, actual=head.origin
             )
-        first = files[chain.place].index or 0
-        # Protocol section 4: an entry counts against the state that all earlier entries left.
-        if chain.versions[0].version == 0 and release.index < first:
-            return failed(
-                Check.LOGGED,
-                "the release was logged before there was its namespace",
-                expected=f"above index {first}",
-                actual=f"index {release.index}",
-            )
+        finding = _in_order(release.index, chain, indices_of(chain, files))
+        if finding is not None:
+            return finding
     elif Check.SIGNER not in off:
         return not_established(Check.LOGGED, "which log the namespace speaks on is not known: see signer")
     return verified(Check.LOGGED, f"the release is entry {release.index} of {head.size} in {head.origin}")
+
+
+def indices_of(chain: Chain, files: Sequence[Proven]) -> list[int]:
+    """Of the chain's versions, as the proofs claim them."""
+    return [file.index or 0 for file in files[chain.place :]]
+
+
+def _in_order(release: int, chain: Chain, indices: Sequence[int]) -> Finding | None:
+    """Protocol section 4: an entry counts against the state that all earlier entries left."""
+    if list(indices) != sorted(set(indices)):
+        return failed(
+            Check.LOGGED,
+            "the versions of the namespace were not logged one after the other",
+            expected="rising indices",
+            actual=", ".join(f"version {each.version} at {n}" for each, n in zip(chain.versions, indices, strict=True)),
+        )
+    if chain.versions[0].version == 0 and release < indices[0]:
+        return failed(
+            Check.LOGGED,
+            "the release was logged before there was its namespace",
+            expected=f"above index {indices[0]}",
+            actual=f"index {release}",
+        )
+    return None
 
 
 def _included(item: Proven, witnesses_count: bool) -> Finding | None:

@@ -1,8 +1,8 @@
-"""Steps 7 and 8: the release that counts, and the one variant of it whose registers the evidence has."""
+"""Steps 7 and 8: the release that counts, and the variants of it whose registers the evidence has."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -17,38 +17,38 @@ _SHOWN = 4  # variants in a message
 
 
 @dataclass(frozen=True, slots=True)
-class Matched:
-    """finding: of ``measurement``. variants: those of the evidence's platform whose registers are all equal."""
+class Variants:
+    """ours: those of a release for the evidence's platform. equal: those of them whose registers the evidence has."""
 
-    finding: Finding
-    variants: tuple[Variant, ...] = ()
+    ours: tuple[Variant, ...]
+    equal: tuple[Variant, ...]
 
 
-def measure(evidence: Evidence, claim: ReleaseClaim, statement_id: str, rule: StreamRule, now: int) -> Matched:
-    """Compares the evidence with the release, and the release with what the trust file and the time allow."""
+def variants(evidence: Evidence, claim: ReleaseClaim) -> Variants:
+    ours = tuple(each for each in claim.predicate.variants if each.platform == evidence.platform)
+    return Variants(ours, tuple(each for each in ours if _equal(each.registers, evidence.registers)))
+
+
+def measure(evidence: Evidence, claim: ReleaseClaim, found: Variants) -> Finding:
+    """The finding of ``measurement``, as far as registers go."""
+    if not found.equal:
+        return _differs(evidence, found.ours)
     predicate = claim.predicate
-    ours = [variant for variant in predicate.variants if variant.platform == evidence.platform]
-    variants = tuple(variant for variant in ours if _equal(variant.registers, evidence.registers))
-    if not variants:
-        return Matched(_differs(evidence, ours))
-    refusal = _refused(claim, statement_id, rule, now)
-    if refusal is not None:
-        return Matched(refusal, variants)
-    chosen = variants[0]
-    when = f", variant {strict_json.encode(chosen.when).decode()}" if chosen.when else ""
-    left_open = [name for name, value in chosen.registers.items() if value == ANY]
+    labels = [strict_json.encode(each.when).decode() for each in found.equal[:_SHOWN] if each.when]
+    when = f", variant {' and '.join(labels)}" if labels else ""
+    left_open = dict.fromkeys(name for each in found.equal for name, value in each.registers.items() if value == ANY)
     details = [f"release {predicate.stream} {predicate.version}, svn {predicate.svn}{when}"]
     details += [f"left open by the release: {', '.join(left_open)} may hold anything"] if left_open else []
     if predicate.coverage.unmeasured:
         details.append(f"not measured, says the vendor: {', '.join(predicate.coverage.unmeasured)}")
-    return Matched(verified(Check.MEASUREMENT, *details), variants)
+    return verified(Check.MEASUREMENT, *details)
 
 
 def _equal(wanted: Mapping[str, str], found: Mapping[str, bytes]) -> bool:
     return all(value == ANY or (name in found and found[name].hex() == value) for name, value in wanted.items())
 
 
-def _differs(evidence: Evidence, ours: list[Variant]) -> Finding:
+def _differs(evidence: Evidence, ours: Sequence[Variant]) -> Finding:
     if not ours:
         return failed(Check.MEASUREMENT, f"the release has no variant for {evidence.platform}")
     names = dict.fromkeys(name for variant in ours for name in variant.registers)
@@ -67,8 +67,9 @@ def _text(registers: Mapping[str, str]) -> str:
     return " ".join(f"{name}={value}" for name, value in registers.items())
 
 
-def _refused(claim: ReleaseClaim, statement_id: str, rule: StreamRule, now: int) -> Finding | None:
-    predicate, check = claim.predicate, Check.MEASUREMENT
+def refused(check: Check, claim: ReleaseClaim, statement_id: str, rule: StreamRule, now: int) -> Finding | None:
+    """None if the trust file and the time allow the release. check: the one that says so."""
+    predicate = claim.predicate
     if statement_id in rule.deny:
         return failed(check, "the trust file denies this release", actual=statement_id)
     if predicate.svn < rule.min_svn:

@@ -10,6 +10,8 @@ from teelog.evidence.platform import Evidence, Roots
 from teelog.statement.release import Variant
 from teelog.verdict import Check, Finding, Outcome, failed, not_established
 
+_WORST_FIRST = (Outcome.FAILED, Outcome.NOT_ESTABLISHED, Outcome.VERIFIED)
+
 
 def parse(evidence: bytes | None) -> Evidence | Finding:
     """The evidence, or the finding that stands for ``hardware`` because there is none to be read."""
@@ -35,13 +37,13 @@ def hardware(
 def configuration(evidence: Evidence, floor: Mapping[str, object], variants: Sequence[Variant] | None) -> Finding:
     """The stricter of the trust file and the release.
 
-    variants: those whose registers the evidence has, one of which must be satisfied; None where the caller has waived
-    the comparison, so that the trust file alone counts.
+    variants: of the release that the evidence could be; each of them must be satisfied, since nothing says which one it
+    is. None where what the release requires is not known.
     """
     if variants:
         found = [evidence.configuration(floor, variant.require) for variant in variants]
-        return next((each for each in found if each.outcome is Outcome.VERIFIED), found[0])
+        return min(found, key=lambda each: _WORST_FIRST.index(each.outcome))
     alone = evidence.configuration(floor)
-    if variants is None or alone.outcome is not Outcome.VERIFIED:
+    if variants is not None or alone.outcome is not Outcome.VERIFIED:
         return alone
     return not_established(Check.CONFIGURATION, "the trust file is satisfied; what the release requires is not known")

@@ -24,6 +24,8 @@ from teelog.verdict import Finding
 PLATFORMS = ("sev-snp",)
 """The platforms that this version appraises, by the names that statements and the trust file use."""
 
+MAX_NONCE = 64  # bytes
+
 NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
@@ -45,7 +47,7 @@ class Expected:
     """What the caller expects the evidence to answer; all None: nothing, so both checks are not established.
 
     nonce: the challenge, 1 to 64 bytes. report_data: the platform's whole field. Not both.
-    binds: the bytes that were bound: a public key as SPKI DER, or an output (see report_data.bound_bytes).
+    binds: the bytes that were bound, not none: a public key as SPKI DER, or an output (see report_data.bound_bytes).
     parts: the parts of composite evidence that this evidence commits to, in order.
     """
 
@@ -57,6 +59,13 @@ class Expected:
     def __post_init__(self) -> None:
         if self.nonce is not None and self.report_data is not None:
             raise ValueError("a nonce or the report data, not both")
+        # An empty challenge is answered by evidence of any age, and nothing at all is bound by everybody.
+        if self.nonce is not None and not 1 <= len(self.nonce) <= MAX_NONCE:
+            raise ValueError(f"a nonce has 1 to {MAX_NONCE} bytes, this one {len(self.nonce)}")
+        if self.report_data is not None and not self.report_data:
+            raise ValueError("the report data is empty")
+        if self.binds is not None and not self.binds:
+            raise ValueError("what the evidence should bind is empty")
 
 
 class Evidence(Protocol):

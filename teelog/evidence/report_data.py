@@ -26,7 +26,6 @@ from teelog.verdict import Check, Finding, failed, not_established, verified
 
 SIZE = 64
 DOMAIN = b"teelog-rd-v1"
-MAX_NONCE = 64
 
 _PUBLIC_KEY = re.compile(
     rb"\A-----BEGIN PUBLIC KEY-----\r?\n([A-Za-z0-9+/=\r\n]{1,16384})-----END PUBLIC KEY-----\s*\Z"

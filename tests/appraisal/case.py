@@ -38,6 +38,11 @@ def trust(policy: bytes | None = None, **changes: str) -> Trust:
     return trust_file.parse(trust_text(**changes).encode(), {"main.policy": policy or logs.policy_text()}.__getitem__)
 
 
+def trusting(pin: str) -> Trust:
+    """The trust file with another pin."""
+    return trust(namespace=f'[[namespace]]\nname = "acme.example"\npin = "{pin}"\n')
+
+
 @dataclass(frozen=True)
 class Case:
     """entries: of the log; proofs are made from them. place: of namespace and release."""

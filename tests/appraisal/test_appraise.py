@@ -7,15 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from teelog.appraisal.inputs import Expect, LoggedFile, Seen, SeenCheckpoint
-from teelog.errors import MisbehaviourError
-from teelog.statement.namespace import Role
+from teelog.appraisal.inputs import Expect, LoggedFile
 from teelog.statement.release import Validity
-from teelog.tlog import fork
 from teelog.tlog.checkpoint import Checkpoint
 from teelog.verdict import Check, Outcome, Overall
 from tests.appraisal import fake_tee
-from tests.appraisal.case import EXPECT, NAMESPACE, NOW, PIN, RELEASE, STREAM, Case, trust
+from tests.appraisal.case import EXPECT, NAMESPACE, NOW, PIN, RELEASE, STREAM, Case, trust, trusting
 from tests.client import logs
 from tests.statement import make
 
@@ -66,17 +63,8 @@ def bad_line(signed: bytes, name: str) -> bytes:
     return b"\n".join(lines)
 
 
-ROTATED = make.sign(
-    make.namespace.payload(
-        make.namespace_predicate(version=1, prev=PIN, keys=(make.held(make.STRANGER, *make.OWNER_ROLES),))
-    )
-).file
 OTHER_LOG_NAMESPACE = make.namespace_file(log="other.example/log")
 OTHER_LOG_PIN = make.admit.classify(OTHER_LOG_NAMESPACE).statement_id
-
-
-def trusting(pin: str) -> object:
-    return trust(namespace=f'[[namespace]]\nname = "acme.example"\npin = "{pin}"\n')
 
 
 def in_stream(text: str) -> object:
@@ -363,18 +351,26 @@ def test_the_quorum_itself_must_be_young_not_one_witness():
     assert verdict[Check.FRESH].outcome is FAILED
 
 
-def test_a_young_checkpoint_beside_a_statement_does_not_make_its_own_fresh():
+def test_statements_under_different_checkpoints_are_not_known_to_be_in_one_log():
     early = GOOD.entries[:2]
     small = logs.proof(early, 1, logs.sign(logs.head(early), time=logs.NOW))
     verdict = replace(GOOD, more={"namespaces": (LoggedFile(NAMESPACE, small),)}).appraise()
-    assert verdict.overall is Overall.VERIFIED_WITH_WAIVERS
-    old = logs.proof(early, 1, logs.sign(logs.head(early), time=logs.NOW - 10_000_000))
-    verdict = replace(GOOD, more={"namespaces": (LoggedFile(NAMESPACE, old),)}).appraise()
-    assert verdict[Check.FRESH].outcome is FAILED
-    assert "of size 2" in str(verdict[Check.FRESH].cause)
-    unwitnessed = logs.proof(early, 1, logs.sign(logs.head(early), logs.WITNESSES[:1]))
-    verdict = replace(GOOD, more={"namespaces": (LoggedFile(NAMESPACE, unwitnessed),)}).appraise()
-    assert verdict[Check.WITNESSED].outcome is FAILED
+    assert verdict[Check.LOGGED].outcome is OPEN
+    assert "the release's of size 5, the namespace's of size 2" in str(verdict[Check.LOGGED].cause)
+    assert "teelog proof get" in str(verdict[Check.LOGGED].cause)
+    # A log that shows each of two trees of which neither contains the other.
+    forked = (b"another view", NAMESPACE)
+    verdict = replace(GOOD, more={"namespaces": (LoggedFile(NAMESPACE, logs.proof(forked, 1)),)}).appraise()
+    assert verdict.overall is Overall.NOT_ESTABLISHED
+
+
+def test_a_young_checkpoint_beside_a_statement_does_not_make_its_own_fresh():
+    old = logs.sign(logs.head(GOOD.entries), time=logs.NOW - 10_000_000)
+    for signed, check in ((old, Check.FRESH), (signed_by(0), Check.WITNESSED)):
+        of_namespace = logs.proof(GOOD.entries, 1, signed)
+        verdict = replace(GOOD, more={"namespaces": (LoggedFile(NAMESPACE, of_namespace),)}).appraise()
+        assert verdict[Check.LOGGED].outcome is Outcome.VERIFIED
+        assert verdict[check].outcome is FAILED
 
 
 def test_registers_left_open_are_told_and_must_not_be_all():
@@ -384,125 +380,68 @@ def test_registers_left_open_are_told_and_must_not_be_all():
     assert any("acpi" in line for line in verdict[Check.MEASUREMENT].details)
 
 
-def test_of_several_variants_that_fit_one_that_is_satisfied_is_enough():
-    strict = make.variant(require={"min_tcb": {"bl": 0, "tee": 0, "snp": 99, "ucode": 0}})
-    verdict = with_release(variants=(strict, make.variant())).appraise()
-    assert verdict[Check.CONFIGURATION].outcome is Outcome.VERIFIED
-    assert with_release(variants=(strict,)).appraise()[Check.CONFIGURATION].outcome is FAILED
+@pytest.mark.parametrize("first", [0, 1])
+def test_of_several_variants_that_fit_each_must_be_satisfied(first: int):
+    """Nothing says which one the machine is, so the laxer one does not open the stricter one's door."""
+    strict = make.variant(require={"min_tcb": {"bl": 0, "tee": 0, "snp": 99, "ucode": 0}}, when={"cpu": "strict"})
+    both = (strict, make.variant(when={"cpu": "lax"}))
+    verdict = with_release(variants=both[first:] + both[:first]).appraise()
+    assert verdict[Check.CONFIGURATION].outcome is FAILED
+    assert '{"cpu":"strict"}' in verdict[Check.MEASUREMENT].details[0]
+    assert '{"cpu":"lax"}' in verdict[Check.MEASUREMENT].details[0]
+    other = make.variant(registers={"measurement": "ab" * 48}, require=strict.require)
+    assert with_release(variants=(other, make.variant())).appraise().overall is Overall.VERIFIED_WITH_WAIVERS
+
+
+# -- what a waiver lifts ----------------------------------------------------------------------------------------------
+
+
+def waiving(case: Case, *checks: Check) -> Case:
+    return replace(case, without=frozenset({Check.ALLOWED_NOW, *checks}))
+
+
+@pytest.mark.parametrize("name", ["denied", "svn", "not valid yet", "not valid any more"])
+def test_without_measurement_the_release_itself_must_still_be_allowed(name: str):
+    cause, case = next((w[3], w[4]()) for w in WRONG if w[0] == name)
+    verdict = waiving(case, Check.MEASUREMENT).appraise()
+    assert verdict[Check.SIGNER].outcome is FAILED
+    assert cause in str(verdict[Check.SIGNER].cause)
+    both = waiving(case, Check.MEASUREMENT, Check.SIGNER).appraise()
+    assert both.overall is Overall.VERIFIED_WITH_WAIVERS
+    assert "deny, min_svn and validity" in both[Check.MEASUREMENT].details[0]
+
+
+def test_without_measurement_what_the_release_requires_still_holds():
+    strict = {"min_tcb": {"bl": 0, "tee": 0, "snp": 99, "ucode": 0}}
+    ours, other = make.variant(require=strict), make.variant(registers={"measurement": "ab" * 48}, require=strict)
+    assert waiving(with_release(variants=(ours,)), Check.MEASUREMENT).appraise()[Check.CONFIGURATION].outcome is FAILED
+    # Another program: it could be any variant of the platform, so each counts.
+    stranger = replace(with_release(variants=(ours, other)), evidence=fake_tee.report(measurement="cd" * 48))
+    assert waiving(stranger, Check.MEASUREMENT).appraise()[Check.CONFIGURATION].outcome is FAILED
+    fitting = with_release(variants=(make.variant(), other))
+    assert waiving(fitting, Check.MEASUREMENT).appraise()[Check.CONFIGURATION].outcome is Outcome.VERIFIED
+    unsigned = waiving(GOOD.with_release(make.release_file(make.STRANGER)), Check.MEASUREMENT)
+    assert unsigned.appraise()[Check.CONFIGURATION].outcome is OPEN
+    none = waiving(replace(GOOD, more={"release": None}), Check.MEASUREMENT)
+    assert none.appraise()[Check.CONFIGURATION].outcome is Outcome.VERIFIED
+
+
+def test_of_another_program_it_is_not_known_what_the_release_requires():
+    assert (
+        replace(GOOD, evidence=fake_tee.report(measurement="ab" * 48)).appraise()[Check.CONFIGURATION].outcome is OPEN
+    )
+
+
+def test_without_signer_the_stream_is_still_compared():
+    verdict = waiving(with_release(stream="acme.example/inference/beta"), Check.SIGNER).appraise()
+    assert verdict[Check.MEASUREMENT].outcome is FAILED
+    assert "of another stream" in str(verdict[Check.MEASUREMENT].cause)
 
 
 def test_the_trust_files_floor_holds_where_the_release_asks_for_less(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("teelog.evidence.platform.check_floor", lambda platform, table: None)
     high = trust(platform="[platform.sev-snp]\nmin_tcb = { bl = 0, tee = 0, snp = 24, ucode = 0 }\n")
     assert replace(GOOD, trust=high).appraise()[Check.CONFIGURATION].outcome is FAILED
-
-
-# -- the namespace's chain --------------------------------------------------------------------------------------------
-
-
-def chained(pin: str, *files: bytes, release: bytes = RELEASE) -> Case:
-    entries = (b"log policy", NAMESPACE, release, ROTATED)
-    case = replace(GOOD, entries=entries, release=release, trust=trusting(pin))
-    return replace(case, more={"namespaces": tuple(LoggedFile(file, case.proof(file)) for file in files)})
-
-
-ROTATED_ID = make.admit.classify(ROTATED).statement_id
-
-
-def test_the_chain_is_followed_from_its_pin_to_the_last_version_given():
-    # The old release key is gone in version 1.
-    verdict = chained(PIN, NAMESPACE, ROTATED).appraise()
-    assert verdict[Check.SIGNER].outcome is FAILED
-    by_new = make.release_file(make.STRANGER)
-    verdict = chained(PIN, NAMESPACE, ROTATED, release=by_new).appraise()
-    assert verdict[Check.SIGNER].outcome is Outcome.VERIFIED
-    assert verdict.judged is not None
-    assert verdict.judged.namespaces == (PIN, ROTATED_ID)
-
-
-def test_a_later_version_may_be_pinned_by_itself_and_what_came_before_it_is_passed_over():
-    by_new = make.release_file(make.STRANGER)
-    assert chained(ROTATED_ID, ROTATED, release=by_new).appraise()[Check.SIGNER].outcome is Outcome.VERIFIED
-    assert chained(ROTATED_ID, NAMESPACE, ROTATED, release=by_new).appraise()[Check.SIGNER].outcome is Outcome.VERIFIED
-
-
-def test_a_version_that_does_not_follow_the_pinned_one_is_refused():
-    verdict = chained(PIN, ROTATED).appraise()
-    assert "the pinned one" in str(verdict[Check.SIGNER].cause)
-    stolen = make.sign(make.namespace.payload(make.namespace_predicate(version=1, prev="ab" * 32)), make.ACME).file
-    entries = (b"log policy", NAMESPACE, RELEASE, stolen)
-    case = replace(GOOD, entries=entries)
-    files = tuple(LoggedFile(file, case.proof(file)) for file in (NAMESPACE, stolen))
-    assert "does not follow" in str(replace(case, more={"namespaces": files}).appraise()[Check.SIGNER].cause)
-
-
-def test_a_release_key_counts_for_entries_before_its_end_only():
-    keys = (make.held(make.ACME, Role.OWNER), make.held(make.BUILD, Role.RELEASE, until=3))
-    bounded = make.namespace_file(keys=keys, thresholds={Role.OWNER: 1, Role.RELEASE: 1})
-    pin = make.admit.classify(bounded).statement_id
-    built = make.release_file(make.BUILD)
-
-    def at(*before: bytes) -> Outcome:
-        entries = (b"log policy", bounded, *before, built)
-        case = replace(GOOD, entries=entries, namespace=bounded, release=built, trust=trusting(pin))
-        return case.appraise()[Check.SIGNER].outcome
-
-    assert at() is Outcome.VERIFIED  # index 2
-    assert at(b"other") is FAILED  # index 3
-
-
-# -- what was seen ----------------------------------------------------------------------------------------------------
-
-
-def test_what_was_seen_grows_and_is_compared():
-    first = replace(GOOD, entries=GOOD.entries[:-1]).appraise()
-    assert first.seen is not None
-    assert first.seen.checkpoints[logs.ORIGIN].size == 4
-    second = replace(GOOD, seen=first.seen).appraise()
-    assert second.seen is not None
-    assert second.seen.checkpoints[logs.ORIGIN].size == 5
-    again = replace(GOOD, entries=GOOD.entries[:-1], seen=second.seen).appraise()
-    assert again.overall is Overall.VERIFIED_WITH_WAIVERS
-    assert again.seen == second.seen
-
-
-def test_a_log_that_signed_two_trees_of_one_size_is_caught_with_a_proof():
-    seen = GOOD.appraise().seen
-    assert seen is not None
-    other = replace(GOOD, entries=(*GOOD.entries[:-1], b"instead"), seen=seen)
-    with pytest.raises(MisbehaviourError) as caught:
-        other.appraise()
-    assert caught.value.evidence is not None
-    fork.verify_fork(fork.parse_fork(caught.value.evidence), [logs.LOG.verifier])
-
-
-def test_two_trees_of_one_size_among_the_proofs_are_caught():
-    other = (*GOOD.entries[:-1], b"instead")
-    with pytest.raises(MisbehaviourError):
-        replace(GOOD, more={"namespaces": (LoggedFile(NAMESPACE, logs.proof(other, 1)),)}).appraise()
-
-
-def test_a_memory_that_the_log_did_not_sign_accuses_nobody():
-    head = logs.head((*GOOD.entries[:-1], b"instead"))
-    forged = logs.sign(head, log=IMPOSTOR)
-    seen = Seen({logs.ORIGIN: SeenCheckpoint(head.size, head.root, forged)})
-    assert replace(GOOD, seen=seen).appraise().overall is Overall.VERIFIED_WITH_WAIVERS
-    garbage = Seen({logs.ORIGIN: SeenCheckpoint(head.size, head.root, b"garbage")})
-    assert replace(GOOD, seen=garbage).appraise().overall is Overall.VERIFIED_WITH_WAIVERS
-
-
-def test_an_unwitnessed_checkpoint_is_not_remembered():
-    verdict = replace(GOOD, signed=signed_by(0)).appraise()
-    assert verdict.seen is not None
-    assert verdict.seen.checkpoints == {}
-
-
-def test_a_namespace_older_than_one_seen_is_refused():
-    seen = Seen(namespaces={"acme.example": (1, ROTATED_ID)})
-    verdict = replace(GOOD, seen=seen).appraise()
-    assert "not as new" in str(verdict[Check.SIGNER].cause)
-    same_version = Seen(namespaces={"acme.example": (0, "ab" * 32)})
-    assert replace(GOOD, seen=same_version).appraise()[Check.SIGNER].outcome is FAILED
 
 
 # -- the arguments ----------------------------------------------------------------------------------------------------
@@ -523,6 +462,14 @@ def test_a_time_outside_of_the_calendar_is_a_mistake(now: int):
 def test_both_a_nonce_and_report_data_are_a_mistake():
     with pytest.raises(ValueError, match="not both"):
         replace(GOOD, expect=Expect(STREAM, nonce=b"n", report_data=bytes(64))).appraise()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"nonce": b""}, {"nonce": bytes(65)}, {"nonce": None, "report_data": b""}, {"binds": b""}]
+)
+def test_a_challenge_or_output_that_says_nothing_is_a_mistake(wrong: dict[str, bytes]):
+    with pytest.raises(ValueError, match=r"empty|1 to 64 bytes"):
+        replace(GOOD, expect=replace(EXPECT, **wrong)).appraise()
 
 
 def test_a_stream_that_is_none_fails_the_signer():
