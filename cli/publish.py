@@ -16,6 +16,7 @@ from teelog.statement.draft import Draft
 from teelog.tlog.policy import Policy
 
 if TYPE_CHECKING:
+    from teelog.client.http import Refusal
     from teelog.client.publish import Published
 
 # What to do about a refusal, by the kind of problem: our words, as a server's advice is not to be followed.
@@ -75,12 +76,7 @@ def hand_over(
     policies.warn_if_unwitnessed(policy)
     place = policies.url_of(policy, url)
     state = online.open_state(state_folder)
-    from teelog.client.http import Refusal
-
-    try:
-        published = online.run(_publish(place, entry.file, policy, timeout, state))
-    except Refusal as refusal:
-        raise _explained(refusal, refusal.problem.kind, refusal.problem.leaf) from refusal
+    published = submit(entry.file, policy, place, timeout, state)
     output.write_file(out, published.file)
     _report(entry, published, policy, out, entry_file)
     if not output.wants_json():
@@ -122,6 +118,16 @@ def read(data: bytes, file: str) -> Draft:
         ) from error
 
 
+def submit(entry: bytes, policy: Policy, place: str, timeout: float, state: ClientState) -> Published:
+    """Hands the entry to the log at ``place``; what is refused is explained. Raises as the client's ``publish``."""
+    from teelog.client.http import Refusal
+
+    try:
+        return online.run(_publish(place, entry, policy, timeout, state))
+    except Refusal as refusal:
+        raise explained(refusal) from refusal
+
+
 async def _publish(place: str, entry: bytes, policy: Policy, timeout: float, state: ClientState) -> Published:
     from teelog.client.http import HttpClient
     from teelog.client.publish import publish
@@ -133,8 +139,11 @@ async def _publish(place: str, entry: bytes, policy: Policy, timeout: float, sta
     return published
 
 
-def _explained(refusal: RefusedError, kind: str, leaf: str | None) -> TeelogError:
-    hint = f"teelog proof get {leaf}: this statement is logged in other bytes" if leaf else _HINTS.get(kind)
+def explained(refusal: Refusal) -> TeelogError:
+    """A log's no with what to do about it."""
+    leaf = refusal.problem.leaf
+    hint = f"teelog proof get {leaf}: this statement is logged in other bytes" if leaf else None
+    hint = hint or _HINTS.get(refusal.problem.kind)
     return RefusedError(
         refusal.message, status=refusal.status, expected=refusal.expected, actual=refusal.actual, hint=hint
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from teelog.cli import files, output, publish, statements
+from teelog.cli import allow, files, output, publish, statements
 from teelog.errors import MalformedError, UnavailableError
 from teelog.measure import registers as measured_registers
 from teelog.statement import draft, registers, release, strict_json
@@ -34,6 +34,9 @@ def group() -> None:
 
 
 group.add_command(publish.command)
+group.add_command(allow.allow)
+group.add_command(allow.withdraw)
+group.add_command(allow.renew)
 
 
 def _subjects(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> list[Subject]:

@@ -1,0 +1,384 @@
+"""`teelog release allow`, `withdraw` and `renew`: the next status of a stream, made, shown, signed and published."""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from teelog.cli import keyref, online, output, publish, standing, statements, statuses
+from teelog.cli import policy as policies
+from teelog.cli.duration import DURATION
+from teelog.cli.standing import Asked, Wanted
+from teelog.errors import MalformedError, NotEstablished, RefusedError, UntrustedKey
+from teelog.evidence.certificates import utc
+from teelog.statement import chain, draft, names, status
+from teelog.statement.chain import Last, Terms
+from teelog.statement.draft import Draft
+from teelog.statement.names import Stream
+from teelog.statement.namespace import Namespace, Role
+from teelog.statement.release import Release
+from teelog.statement.status import Status, StatusPredicate
+
+if TYPE_CHECKING:
+    from teelog.client.publish import Published
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+MAX_AGE = 86_400  # seconds, of a stream's first status
+NEXT_UPDATE = 28 * 86_400.0  # seconds ahead; verifiers take 30 days
+
+_GRACE = re.compile(r"(.+)=([^=]+)", re.DOTALL)
+
+
+def stream_type(_context: click.Context, _option: click.Parameter, value: str | None) -> Stream | None:
+    """Callback of options and arguments that name a stream."""
+    if value is None:
+        return None
+    try:
+        return names.stream(value)
+    except MalformedError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _grace(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, float]:
+    found = {}
+    for value in values:
+        match = _GRACE.fullmatch(value)
+        if match is None:
+            raise click.BadParameter("expected RELEASE=DURATION, such as 1.4.1=72h")
+        found[match[1]] = DURATION.convert(match[2], option, context)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a user says of the new status beside the set. max_age_s None: as before."""
+
+    keys: tuple[str, ...]
+    reason: str
+    max_age_s: int | None
+    next_update: float
+    dry_run: bool
+    out: str | None
+
+
+def _said(command: Command) -> Command:
+    """Gives a command the options of a new status; its parameter is ``said``."""
+
+    @functools.wraps(command)
+    def packed(
+        *args: Any,
+        keys: tuple[str, ...],
+        reason: str,
+        max_age: float | None,
+        next_update: float,
+        dry_run: bool,
+        out: str | None,
+        **rest: Any,
+    ) -> Any:
+        age = None if max_age is None else max(1, int(max_age))
+        return command(*args, said=Said(keys, reason, age, next_update, dry_run, out), **rest)
+
+    made: Any = packed
+    for option in reversed(
+        (
+            click.option("--key", "keys", metavar="KEYREF", multiple=True, required=True, help="Signs; repeatable."),
+            click.option("--reason", metavar="TEXT", default="", help="For people; it is logged."),
+            click.option("--max-age", type=DURATION, help="Oldest view that counts as now.  [default: as before, 24h]"),
+            click.option(
+                "--next-update", type=DURATION, default=NEXT_UPDATE, help="Believed for so long.  [default: 28d]"
+            ),
+            click.option("--dry-run", is_flag=True, help="Show what would change; publish nothing."),
+            click.option("--out", metavar="FILE", help="Where the signed status goes too."),
+        )
+    ):
+        made = option(made)
+    return made  # type: ignore[no-any-return]
+
+
+_stream_option = click.option(
+    "--stream", metavar="S", callback=stream_type, help="Of a RELEASE that is named by its statement id or version."
+)
+
+
+# -- the commands -----------------------------------------------------------------------------------------------------
+
+
+@click.command("allow")
+@click.argument("releases", metavar="RELEASE...", nargs=-1, required=True)
+@_stream_option
+@click.option("--replace", is_flag=True, help="Allow these alone; else what was allowed stays.")
+@click.option("--grace", metavar="RELEASE=TIME", multiple=True, callback=_grace, help="Goes after this; repeatable.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_said
+@standing.options
+@output.json_option
+def allow(
+    releases: tuple[str, ...],
+    stream: Stream | None,
+    replace: bool,
+    grace: dict[str, float],
+    yes: bool,
+    said: Said,
+    asked: Asked,
+) -> None:
+    """Allow releases that are logged, by a new status of their stream. What was allowed stays, unless --replace.
+
+    The set before and after is shown first. RELEASE is a file, a statement id or STREAM@VERSION. Where several keys
+    have to sign, and lie elsewhere: --dry-run --out status.json, then `teelog sign` and `teelog release publish`.
+
+    Example: teelog release allow release.json --key acme-status.key --policy policy.txt --grace 1.4.1=72h
+    """
+    named = [standing.wanted(text) for text in releases]
+    late = {standing.wanted(text): seconds for text, seconds in grace.items()}
+    wanted_stream = standing.stream_of([*named, *late], stream)
+
+    def plan(last: Last, terms: Terms, chosen: Mapping[Wanted, Release]) -> StatusPredicate:
+        now = datetime.now(UTC)
+        until = {chosen[each].statement_id: now + timedelta(seconds=seconds) for each, seconds in late.items()}
+        return chain.allow(last, [chosen[each].statement_id for each in named], terms, only=replace, grace=until)
+
+    _change(asked, wanted_stream, [*named, *late], plan, said, ask=not yes)
+
+
+@click.command("withdraw")
+@click.argument("releases", metavar="RELEASE...", nargs=-1, required=True)
+@_stream_option
+@click.option("--cause", metavar="TEXT", required=True, help="Such as CVE-2026-1234; it is logged.")
+@click.option("--no-wait", is_flag=True, help="Do not wait until the log's index covers it.")
+@_said
+@standing.options
+@output.json_option
+def withdraw(
+    releases: tuple[str, ...], stream: Stream | None, cause: str, no_wait: bool, said: Said, asked: Asked
+) -> None:
+    """Withdraw releases, by a new status of their stream; say when that binds every verifier.
+
+    Returns when a published checkpoint of the log's index covers it: from then on, nobody who asks is told otherwise,
+    and what was fetched before goes stale. Withdrawing again publishes nothing more and waits again.
+
+    Example: teelog release withdraw acme.example/inference/stable@1.4.1 --cause CVE-2026-1234 --key acme-status.key
+    --trust trust.toml
+    """
+    named = [standing.wanted(text) for text in releases]
+    wanted_stream = standing.stream_of(named, stream)
+
+    def plan(last: Last, terms: Terms, chosen: Mapping[Wanted, Release]) -> StatusPredicate | None:
+        if last.predicate is None:
+            raise RefusedError(f"{wanted_stream} has no status: nothing is allowed", expected="an allowed release")
+        gone = {each.statement_id: cause for each in chosen.values()}
+        if not {each.release for each in last.predicate.allowed_now} & gone.keys():
+            return None  # withdrawn before
+        return chain.withdraw(last, gone, terms)
+
+    _change(asked, wanted_stream, named, plan, said, wait=not no_wait)
+
+
+@click.command("renew")
+@click.argument("stream", metavar="STREAM", callback=stream_type)
+@_said
+@standing.options
+@output.json_option
+def renew(stream: Stream, said: Said, asked: Asked) -> None:
+    """Say again what is allowed in STREAM, before its status is too old to be believed.
+
+    Example: teelog release renew acme.example/inference/stable --key acme-status.key --policy policy.txt
+    """
+
+    def plan(last: Last, terms: Terms, _chosen: Mapping[Wanted, Release]) -> StatusPredicate:
+        return chain.renew(last, terms)
+
+    _change(asked, stream, [], plan, said)
+
+
+# -- the way of every change ------------------------------------------------------------------------------------------
+
+Plan = Callable[[Last, Terms, Mapping[Wanted, Release]], StatusPredicate | None]
+"""The next status from the last one; None where nothing has to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Learned:
+    """What is in effect. known: the releases that any of it names, by statement id. size: of the log then."""
+
+    namespace: Namespace
+    before: Status | None
+    chosen: Mapping[Wanted, Release]
+    known: Mapping[str, Release]
+    size: int
+
+
+def _change(
+    asked: Asked,
+    stream: Stream,
+    named: Sequence[Wanted],
+    plan: Plan,
+    said: Said,
+    *,
+    ask: bool = False,
+    wait: bool = False,
+) -> None:
+    # All keys first: a wrong one is told before anything is asked.
+    signers = [keyref.load_signer(ref) for ref in said.keys]
+    learned = online.run(_learn(asked, stream, named))
+    before = learned.before
+    after = plan(_last(stream, asked, before), _new_terms(said, before), learned.chosen)
+    if after is None:
+        _stays(asked, stream, learned, wait)
+        return
+    _show(stream, before, after, learned.known)
+    signed = draft.sign(draft.read(status.payload(after)), signers)
+    complete = _check(signed, learned.namespace, said)
+    if said.out is not None:
+        statements.write_new(said.out, signed)
+    if said.dry_run or not complete:
+        output.note("nothing is published")
+        _report(asked, learned, after, signed, None, None, said)
+        return
+    if ask:
+        _confirm()
+    published = _publish(asked, signed)
+    output.ok(f"{statements.describe(signed)} is {'published' if published.new else 'published already'}")
+    bound = None
+    _report(asked, learned, after, signed, published, bound, said)
+    if wait and bound is None:
+        raise NotEstablished(
+            "whether the log's index covers it was not asked: nobody says when it binds",
+            expected="the policy of the index",
+            hint="again with --index-policy FILE, or with --no-wait",
+        )
+
+
+async def _learn(asked: Asked, stream: Stream, named: Sequence[Wanted]) -> _Learned:
+    async with standing.standing(asked, stream.namespace) as found:
+        history = found.history
+        versions = await standing.versions(history, stream.namespace)
+        before = await history.status(stream)
+        chosen = dict(zip(named, await standing.resolve(history, stream, named), strict=True))
+        known = {each.statement_id: each for each in chosen.values()}
+        known |= await standing.known(
+            history, stream, statuses.named([before.predicate if before else None]) - set(known)
+        )
+        return _Learned(versions[-1].namespace, before, chosen, known, history.size)
+
+
+def _last(stream: Stream, asked: Asked, before: Status | None) -> Last:
+    return Last(stream, asked.origin) if before is None else Last.of(before)
+
+
+def _new_terms(said: Said, before: Status | None) -> Terms:
+    age = said.max_age_s or (MAX_AGE if before is None else before.predicate.max_age_s)
+    until = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=said.next_update)
+    return Terms(said.reason, age, until)
+
+
+def _show(stream: Stream, before: Status | None, after: StatusPredicate, known: Mapping[str, Release]) -> None:
+    """What changes, for whoever has to agree to it."""
+    was = "no status" if before is None else f"seq {before.predicate.seq}"
+    output.note(f"{stream}: {was} -> seq {after.seq}")
+    for line in statuses.changes(before.predicate if before else None, after, known) + statuses.terms(after):
+        output.note(line)
+
+
+def _check(signed: Draft, namespace: Namespace, said: Said) -> bool:
+    """Whether the signatures are enough. Raises UntrustedKey for a key that the namespace does not give the role."""
+    assert signed.envelope is not None
+    try:
+        status.verify(signed.envelope, namespace)
+    except UntrustedKey:
+        if not said.dry_run:
+            raise
+        need = namespace.thresholds.get(Role.STATUS)
+        output.warn(f"not signed by enough status keys of {namespace.name} yet: {need or 'none are named'}")
+        return False
+    return True
+
+
+def _confirm() -> None:
+    if not sys.stdin.isatty():
+        raise click.UsageError("nobody is there to agree: --yes, or --dry-run to see what would change")
+    click.confirm("publish this?", abort=True, err=True)
+
+
+def _publish(asked: Asked, signed: Draft) -> Published:
+    state = online.open_state(asked.state_folder)
+    return publish.submit(signed.file, asked.main, asked.place, asked.timeout, state)
+
+
+# -- from when on it binds --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """covered: an index checkpoint with this size of the main log is published. by: from then on nobody believes the
+    status before; None where there was none. POSIX seconds."""
+
+    covered: int
+    by: int | None
+
+
+def _stays(asked: Asked, stream: Stream, learned: _Learned, wait: bool) -> None:
+    """Nothing is to be published: it was before."""
+    before = learned.before
+    assert before is not None
+    assert before.index is not None
+    output.ok(f"{stream}: none of these is allowed: seq {before.predicate.seq} of the stream says so already")
+    del wait, asked
+    output.result(
+        [f"statement id  {before.statement_id}"],
+        {
+            "schema": "teelog-status-change/v1",
+            "stream": str(stream),
+            "statement_id": before.statement_id,
+            "signers": list(before.signers),
+            "before": statuses.as_json(before.predicate, learned.known),
+            "after": statuses.as_json(before.predicate, learned.known),
+            "published": False,
+            "index": before.index,
+        },
+    )
+
+
+def _report(
+    asked: Asked,
+    learned: _Learned,
+    after: StatusPredicate,
+    signed: Draft,
+    published: Published | None,
+    bound: Bound | None,
+    said: Said,
+) -> None:
+    lines = [f"statement id  {signed.statement_id}"]
+    head = None
+    if published is not None:
+        head = published.inclusion.witnessed.checkpoint
+        lines.append(f"index         {published.inclusion.index} of {head.size} in {head.origin}")
+        lines.append(f"witnessed by  {policies.witnessed_by(published.inclusion.witnessed, asked.main)}")
+    if bound is not None and bound.by is not None:
+        lines.append(f"binding for every verifier by {utc(bound.by)}")
+    lines += [f"status        {said.out}"] if said.out else []
+    before = learned.before
+    output.result(
+        lines,
+        {
+            "schema": "teelog-status-change/v1",
+            "stream": after.stream,
+            "statement_id": signed.statement_id,
+            "signers": list(signed.signers),
+            "before": statuses.as_json(before.predicate if before else None, learned.known),
+            "after": statuses.as_json(after, learned.known),
+            "published": published is not None,
+            "index": None if published is None else published.inclusion.index,
+            "size": None if head is None else head.size,
+            "covered": None if bound is None else bound.covered,
+            "binding_by": None if bound is None else bound.by,
+            "file": said.out,
+        },
+    )

@@ -1,0 +1,202 @@
+"""`teelog release allow`, `withdraw`, `renew`, `list`: the next status follows the last one that the log really has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from teelog.statement import dsse, status
+from teelog.statement.namespace import Role
+from tests.cli.growing import Growing, growing
+from tests.client.peers import Reply
+from tests.commands import Ran
+from tests.statement import make
+
+STREAM = "acme.example/inference/stable"
+STATUS_KEY = make.key("status")
+NAMESPACE = make.namespace_file(
+    keys=(make.held(make.ACME, Role.OWNER, Role.RELEASE), make.held(STATUS_KEY, Role.STATUS)),
+)
+RELEASES = {
+    version: make.release_file(version=version, svn=svn)
+    for svn, version in enumerate(("1.4.1", "1.4.2", "1.4.3"), start=2)
+}
+IDS = {version: dsse.parse(file).statement_id for version, file in RELEASES.items()}
+JUNK = make.release_file(make.STRANGER, version="6.6.6")
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Growing]:
+    monkeypatch.setenv("TEELOG_STATE", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    with growing(tmp_path, [make.log_policy_file(), NAMESPACE, *RELEASES.values(), JUNK]) as found:
+        found.key("status.key", STATUS_KEY)
+        found.key("acme.key", make.ACME)
+        for version, file in RELEASES.items():
+            found.write(f"{version}.json", file)
+        yield found
+
+
+WHO = ("--key", "status.key", "--policy", "policy.txt")
+
+
+def allow(log: Growing, *words: object, code: int = 0) -> Ran:
+    return log.run("release", "allow", *words, *WHO, "--yes", code=code)
+
+
+def last(log: Growing) -> status.StatusPredicate:
+    return status.read(dsse.parse(log.entries[-1]).claimed())
+
+
+def held(predicate: status.StatusPredicate) -> list[tuple[str, str]]:
+    back = {each: version for version, each in IDS.items()}
+    return [(back[each.release], each.state) for each in predicate.allowed_now]
+
+
+def test_the_first_status_allows_what_is_named_and_is_shown_before(log: Growing):
+    ran = allow(log, "1.4.2.json")
+    made = last(log)
+    assert (made.seq, made.prev, made.log, made.stream, made.max_age_s) == (0, None, make.LOG, STREAM, 86_400)
+    assert held(made) == [("1.4.2", "current")]
+    assert "no status -> seq 0" in ran.stderr
+    assert "not allowed" in next(line for line in ran.stderr.splitlines() if line.startswith("+  1.4.2"))
+    assert ran.text.startswith(f"ok      status {STREAM} seq 0 is published")
+    assert f"index         {len(log.entries) - 1} of {len(log.entries)} in {make.LOG}" in ran.text
+
+
+def test_what_was_allowed_stays_unless_replaced(log: Growing):
+    allow(log, f"{STREAM}@1.4.1")
+    allow(log, IDS["1.4.2"], "--stream", STREAM)
+    assert sorted(held(last(log))) == [("1.4.1", "current"), ("1.4.2", "current")]
+    assert last(log).prev == dsse.parse(log.entries[-2]).statement_id
+    allow(log, "1.4.3.json", "--replace", "--grace", "1.4.2=72h")
+    assert held(last(log)) == [("1.4.3", "current"), ("1.4.2", "grace")]
+    assert last(log).seq == 2
+
+
+def test_dry_run_publishes_nothing_and_tells_the_same(log: Growing):
+    allow(log, "1.4.1.json")
+    size = len(log.entries)
+    ran = log.run("release", "allow", "1.4.2.json", *WHO, "--dry-run", "--replace", "--out", "next.json", "--json")
+    assert len(log.entries) == size
+    found = ran.json
+    assert found["schema"] == "teelog-status-change/v1"
+    assert found["published"] is False
+    assert [each["version"] for each in found["before"]["allowed"]] == ["1.4.1"]
+    assert [each["version"] for each in found["after"]["allowed"]] == ["1.4.2"]
+    assert dsse.parse((log.folder / "next.json").read_bytes()).statement_id == found["statement_id"]
+
+
+def test_nobody_is_asked_off_a_terminal_and_nothing_happens(log: Growing):
+    size = len(log.entries)
+    ran = log.run("release", "allow", "1.4.2.json", *WHO, code=2)
+    assert "--yes" in ran.stderr
+    assert len(log.entries) == size
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "cause"),
+    [
+        ((f"{STREAM}@6.6.6",), 1, "6.6.6 is no release of"),
+        ((f"{STREAM}@9",), 1, "is no release of"),
+        (("ab" * 32, "--stream", STREAM), 1, "is no release of"),
+        (("ab" * 32,), 2, "which stream"),
+        (("1.4.2.json", "acme.example/other/stable@1"), 2, "is of one stream"),
+        (("no such file",), 2, "no statement id"),
+        (("1.4.2.json", "--grace", "1.4.1=72h"), 6, "grace is for a release that was allowed"),
+        (("1.4.2.json", "--grace", "1.4.1"), 2, "RELEASE=DURATION"),
+        (("globex.example/a/b@1",), 1, "the log has no namespace globex.example"),
+    ],
+)
+def test_what_cannot_be_allowed_is_refused_before_anything_is_sent(
+    log: Growing, words: tuple[str, ...], code: int, cause: str
+):
+    ran = allow(log, *words, code=code)
+    assert cause in ran.stderr
+    assert not [asked for asked in log.peer.asked if asked.method == "POST"]
+
+
+def test_a_key_without_the_role_is_refused_before_anything_is_sent(log: Growing):
+    words = ("release", "allow", "1.4.2.json", "--key", "acme.key", "--policy", "policy.txt", "--yes")
+    assert "status keys of acme.example" in log.run(*words, code=1).stderr
+    assert not [asked for asked in log.peer.asked if asked.method == "POST"]
+
+
+def test_a_status_signed_by_a_stranger_changes_nothing(log: Growing):
+    allow(log, "1.4.1.json")
+    log.entries.append(make.status_file(make.STRANGER, seq=1, prev=dsse.parse(log.entries[-1]).statement_id))
+    log.serve()
+    allow(log, "1.4.2.json")
+    assert last(log).seq == 1
+
+
+def test_the_logs_no_is_told(log: Growing):
+    problem = {"type": "urn:teelog:problem:stale", "detail": "another status came first"}
+    log.refuse = Reply(json.dumps(problem).encode(), 409, {"Content-Type": "application/problem+json"})
+    ran = allow(log, "1.4.2.json", code=1)
+    assert "another status came first" in ran.stderr
+
+
+def test_withdraw_names_the_cause_and_keeps_the_rest(log: Growing):
+    allow(log, "1.4.1.json", "1.4.2.json")
+    ran = log.run("release", "withdraw", f"{STREAM}@1.4.1", "--cause", "CVE-2026-1234", *WHO, "--no-wait")
+    assert held(last(log)) == [("1.4.2", "current")]
+    assert [(each.release, each.cause) for each in last(log).revoked] == [(IDS["1.4.1"], "CVE-2026-1234")]
+    assert "withdrawn: CVE-2026-1234" in ran.stderr
+
+
+def test_withdrawing_again_publishes_nothing(log: Growing):
+    allow(log, "1.4.1.json", "1.4.2.json")
+    words = ("release", "withdraw", f"{STREAM}@1.4.1", "--cause", "CVE-2026-1234", *WHO, "--no-wait", "--json")
+    log.run(*words)
+    size = len(log.entries)
+    assert log.run(*words).json["published"] is False
+    assert len(log.entries) == size
+
+
+def test_a_withdrawal_without_an_index_policy_is_published_yet_not_known_to_bind(log: Growing):
+    allow(log, "1.4.1.json", "1.4.2.json")
+    ran = log.run("release", "withdraw", f"{STREAM}@1.4.1", "--cause", "x", *WHO, code=3)
+    assert last(log).seq == 1
+    assert "--index-policy" in ran.stderr
+
+
+def test_nothing_is_withdrawn_where_nothing_is_allowed(log: Growing):
+    log.run("release", "withdraw", f"{STREAM}@1.4.1", "--cause", "x", *WHO, code=1)
+
+
+def test_renew_says_the_same_for_longer(log: Growing):
+    allow(log, "1.4.1.json", "--max-age", "1h", "--next-update", "2d", "--reason", "first")
+    before = last(log)
+    log.run("release", "renew", STREAM, *WHO)
+    after = last(log)
+    assert held(after) == held(before)
+    assert (after.seq, after.max_age_s) == (1, 3600)
+    assert after.next_update_time > before.next_update_time
+
+
+def test_renew_needs_a_status(log: Growing):
+    log.run("release", "renew", STREAM, *WHO, code=6)
+
+
+def test_two_of_three_keys_sign_apart(log: Growing):
+    keys: Any = [make.key(f"status-{n}") for n in range(3)]
+    held_by = (make.held(make.ACME, Role.OWNER, Role.RELEASE), *(make.held(key, Role.STATUS) for key in keys))
+    log.entries = [
+        make.log_policy_file(),
+        make.namespace_file(keys=held_by, thresholds={Role.OWNER: 1, Role.RELEASE: 1, Role.STATUS: 2}),
+        *RELEASES.values(),
+    ]
+    log.serve()
+    for number, key in enumerate(keys):
+        log.key(f"s{number}.key", key)
+    words = ("release", "allow", "1.4.2.json", "--key", "s0.key", "--policy", "policy.txt")
+    log.run(*words, "--yes", code=1)
+    log.run(*words, "--dry-run", "--out", "next.json")
+    log.run("sign", "next.json", "--key", "s2.key")
+    log.run("release", "publish", "next.json", "--policy", "policy.txt", "--out", "next.tlog-proof")
+    assert held(last(log)) == [("1.4.2", "current")]
