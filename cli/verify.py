@@ -30,14 +30,15 @@ MAX_BOUND = 1 << 28  # bytes of a file that the evidence binds
 MAX_EVIDENCE = 1 << 20  # bytes
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_GET = "teelog proof get RELEASE NAMESPACE --policy POLICY --out PROOF --out PROOF"
 _HINTS = {
     Check.HARDWARE: "teelog evidence show FILE; --endorsement gives the certificate that goes with it",
     Check.FRESHNESS: "--nonce HEX or --report-data HEX: what was asked of the TEE",
     Check.BINDING: "--binds FILE: the TLS key or output that the evidence should commit to",
     Check.SIGNER: "--statement, --namespace; teelog trust pin TRUST NAMESPACE-FILE",
-    Check.LOGGED: "--proof, --namespace-proof: teelog proof get FILE --policy POLICY --out PROOF",
-    Check.WITNESSED: "teelog proof get FILE --policy POLICY --out PROOF fetches a checkpoint with its quorum",
-    Check.FRESH: "teelog proof get FILE --policy POLICY --out PROOF fetches a newer checkpoint",
+    Check.LOGGED: f"--proof, --namespace-proof: {_GET}",
+    Check.WITNESSED: f"fetch a checkpoint with its quorum: {_GET}",
+    Check.FRESH: f"fetch a newer checkpoint: {_GET}",
 }
 
 

@@ -62,6 +62,15 @@ class Told:
     def trust(self) -> str:
         return f"{self.kind}-trust.toml"
 
+    @property
+    def namespace_proof(self) -> str:
+        return f"{self.kind}-ns.tlog-proof"
+
+    def prove(self) -> None:
+        """The proofs of release and namespace, for one checkpoint."""
+        outs = "--out", f"{self.release}.tlog-proof", "--out", self.namespace_proof
+        self.world.run("proof", "get", self.release, "ns.json", *POLICY, *outs)
+
     def verify(
         self, *more: str, code: int = 0, report: Report | None = None, without: tuple[str, ...] = WAIVED, **changes: Any
     ) -> Ran:
@@ -73,7 +82,7 @@ class Told:
             "statement": self.release,
             "proof": f"{self.release}.tlog-proof",
             "namespace": "ns.json",
-            "namespace_proof": "ns.tlog-proof",
+            "namespace_proof": self.namespace_proof,
             "trust": self.trust,
             "stream": STREAM,
             "report_data": shown.report_data,
@@ -99,7 +108,6 @@ class Told:
 @pytest.fixture(scope="module")
 def acme(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with world(tmp_path_factory.mktemp("machine").resolve()) as made:
-        made.run("proof", "get", "ns.json", *POLICY, "--out", "ns.tlog-proof")
         yield made
 
 
@@ -108,6 +116,7 @@ def told(acme: World, request: pytest.FixtureRequest) -> Told:
     made = _amd(acme) if request.param == "amd" else _forged(acme)
     acme.release(made.release, registers=f"{made.kind}-regs.json")
     acme.publish(made.release)
+    made.prove()
     streams = ("--stream", STREAM, "--stream", OTHER_STREAM)
     acme.run("trust", "new", *POLICY, *streams, "--out", made.trust)
     acme.run("trust", "pin", made.trust, "ns.json")
@@ -182,6 +191,18 @@ def test_the_machines_report_verifies_against_what_was_measured_published_and_wi
     assert ("own roots, not by the vendor's" in said.stderr) == (told.kind == "forged")
 
 
+def test_proofs_that_were_fetched_one_after_the_other_are_not_known_to_be_of_one_log(told: Told):
+    acme, later = told.world, f"{told.kind}-later.tlog-proof"
+    acme.publish(acme.release(f"{told.kind}-later.json"))
+    acme.run("proof", "get", "ns.json", *POLICY, "--out", later)
+    ran = told.verify("--json", code=3, namespace_proof=later)
+    assert {name for name, outcome in outcomes(ran).items() if outcome == "not established"} == {"logged"}
+    next_step = ran.stderr.splitlines()[-1]
+    assert next_step.startswith("next: ")
+    assert "teelog proof get" in next_step
+    assert "--out" in next_step
+
+
 def test_nothing_is_waived_unasked(told: Told):
     ran = told.verify("--json", code=3, without=())
     assert ran.json["verdict"] == "not established"
@@ -197,7 +218,7 @@ def test_it_takes_no_server(told: Told):
     code += "from teelog.cli.main import main\nsys.exit(main(sys.argv[1:]))"
     words = ("verify", "--evidence", told.good.evidence, "--endorsement", told.good.endorsement)
     words += ("--statement", told.release, "--proof", f"{told.release}.tlog-proof", "--namespace", "ns.json")
-    words += ("--namespace-proof", "ns.tlog-proof", "--trust", told.trust, "--stream", STREAM)
+    words += ("--namespace-proof", told.namespace_proof, "--trust", told.trust, "--stream", STREAM)
     words += ("--report-data", told.good.report_data, *(word for name in WAIVED for word in ("--without", name)))
     done = subprocess.run(
         [sys.executable, "-c", code, *words], cwd=told.world.folder, capture_output=True, text=True, check=False
@@ -310,7 +331,7 @@ ATTACKS: dict[str, tuple[Callable[[Told], dict[str, Any]], str, str]] = {
     ),
     "firmware below the floor": (lambda t: {"trust": higher_floor(t)}, "configuration", ""),
     "a proof that two witnesses never cosigned": (lambda t: {"proof": stripped(t)}, "witnessed", "quorum"),
-    "another entry's proof": (lambda t: {"proof": "ns.tlog-proof"}, "logged", "not for this release"),
+    "another entry's proof": (lambda t: {"proof": t.namespace_proof}, "logged", "not for this release"),
     "a tampered release": (lambda t: {"statement": tampered(t)}, "signer", ""),
 }
 
