@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from teelog.errors import MalformedError
-from teelog.statement import names, strict_json
+from teelog.statement import intoto, names, strict_json
 from teelog.statement.strict_json import Count, Value
 from teelog.verdict import Check, Outcome, Overall, Verdict
 
@@ -27,6 +27,9 @@ TYPE = "eat+jwt"
 MEDIA_TYPES = ("application/eat+jwt", "application/eat-jwt", "application/jwt")
 DEVELOPER = "urn:teelog"
 MAX_SUBMODS = 64
+MAX_NAMED = 200
+"""Versions of namespaces that one result names."""
+MAX_DIGESTS = 16
 
 TIERS: Mapping[str, int] = {"none": 0, "affirming": 2, "warning": 32, "contraindicated": 96}
 """Trust tiers, each with its least value; ``none`` says nothing, so it is not better or worse than another."""
@@ -55,7 +58,11 @@ class JudgedCheckpoint(msgspec.Struct, frozen=True):
 
 
 class JudgedClaim(msgspec.Struct, frozen=True):
-    """The claim ``urn:teelog:appraisal:v1``. release, namespaces: statement ids. checks: name -> outcome."""
+    """The claim ``urn:teelog:appraisal:v1``. release, namespaces: statement ids. checks: name -> outcome.
+
+    evidence: algorithm -> lower-case hex, digests of the evidence's exact bytes; where the verifier gives them, whoever
+    has the evidence finds the result in an index.
+    """
 
     verdict: str
     stream: str
@@ -64,6 +71,7 @@ class JudgedClaim(msgspec.Struct, frozen=True):
     checkpoint: JudgedCheckpoint | None
     checks: dict[str, str]
     as_of: int | None = None
+    evidence: Annotated[dict[str, str], strict_json.Members] | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +232,15 @@ def _judged(claims: Mapping[str, Any]) -> JudgedClaim | None:
     except msgspec.ValidationError as error:
         raise MalformedError(str(error)[:200], where=where) from error
     names.stream(found.stream, f"{where}/stream")
+    # With the release, the signer and the evidence's digests: no more keys than an entry may have in the index.
+    if len(found.namespaces) > MAX_NAMED or len(found.evidence or ()) > MAX_DIGESTS:
+        raise MalformedError(
+            "too many names", where=where, expected=f"{MAX_NAMED} namespace versions, {MAX_DIGESTS} digests of evidence"
+        )
     for statement_id in (*found.namespaces, *((found.release,) if found.release else ())):
         names.statement_id(statement_id, where)
+    if not isinstance(found.evidence, msgspec.UnsetType):
+        intoto.check_digest(found.evidence, f"{where}/evidence")
     return found
 
 
@@ -263,10 +278,13 @@ _STATUS = {
 }
 
 
-def payload(verdict: Verdict, *, issuer: str, issued_at: int, build: str) -> bytes:
+def payload(
+    verdict: Verdict, *, issuer: str, issued_at: int, build: str, evidence: Mapping[str, str] | None = None
+) -> bytes:
     """The claims for a verdict of ``teelog.appraise``.
 
     issuer: namespace of the key that will sign. issued_at: POSIX seconds. build: name and version of the verifier.
+    evidence: algorithm -> hex, digests of the evidence, if those who have it shall find the result.
     Raises ValueError for a verdict that does not say what was judged, MalformedError for no namespace.
     """
     judged = verdict.judged
@@ -294,6 +312,7 @@ def payload(verdict: Verdict, *, issuer: str, issued_at: int, build: str) -> byt
             checkpoint,
             {finding.check.value: finding.outcome.value for finding in verdict.findings},
             verdict.as_of,
+            msgspec.UNSET if evidence is None else dict(evidence),
         ),
     }
     encoded = strict_json.encode(claims)

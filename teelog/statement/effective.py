@@ -166,6 +166,6 @@ class MemoryState(Rows):
 
 
 # The payload decides all, so what was parsed once may be kept for all states.
-_namespace = lru_cache(4_096)(namespace.restore)
+_namespace = lru_cache(1_024)(namespace.restore)
 _log_policy = lru_cache(64)(log_policy.restore)
 _head_decoder = msgspec.json.Decoder(status.StatusHead)

@@ -8,9 +8,11 @@ vectors, are in docs/formats/map-function.md. A change of any rule is another in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+
+import msgspec
 
 from teelog.errors import MalformedError, TeelogError, UntrustedKey, VerificationError
 from teelog.index import keys
@@ -56,7 +58,8 @@ class Mapped:
     """What an entry maps to.
 
     keys: distinct, sorted as bytes, at most 256: each one's list gets the entry's index. effect: of an entry that
-    enters an effective list, else None. why_inert: for people, why there is no effect; None where none is meant.
+    enters an effective list, else None. why_inert: for people, why there is no effect; None where none is meant. It may
+    hold text of the entry: printed through ``teelog.cli.output`` only.
     """
 
     keys: tuple[bytes, ...]
@@ -198,14 +201,14 @@ def _content_keys(parsed: ParsedEntry) -> Iterator[bytes]:
         for gone in claim.revoked:
             yield keys.key(Kind.ABOUT, gone.release)
     elif isinstance(claim, Result) and claim.judged is not None:
-        yield from _about(claim.judged.namespaces)
-        if claim.judged.release is not None:
-            yield keys.key(Kind.ABOUT, claim.judged.release)
-
-
-def _about(statement_ids: Iterable[str]) -> Iterator[bytes]:
-    for statement_id in statement_ids:
-        yield keys.key(Kind.ABOUT, statement_id)
+        judged = claim.judged
+        for statement_id in judged.namespaces:
+            yield keys.key(Kind.ABOUT, statement_id)
+        if judged.release is not None:
+            yield keys.key(Kind.ABOUT, judged.release)
+        if not isinstance(judged.evidence, msgspec.UnsetType):
+            for algorithm, value in judged.evidence.items():
+                yield keys.key(Kind.EVIDENCE, algorithm, value)
 
 
 def _signers(parsed: ParsedEntry, state: Effective) -> tuple[str, ...]:
