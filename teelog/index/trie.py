@@ -38,9 +38,20 @@ def leaf_hash(key: bytes, value: bytes) -> bytes:
     return hashlib.sha256(b"\x00" + uvarint(len(key)) + key + uvarint(len(value)) + value).digest()
 
 
+class _Heads(dict[int, bytes]):
+    """Bit -> what the hash of an inner node begins with. At most MAX_BITS of them, each made once."""
+
+    def __missing__(self, number: int) -> bytes:
+        made = self[number] = b"\x01" + uvarint(number)
+        return made
+
+
+_HEADS = _Heads()
+
+
 def inner_hash(bit: int, left: bytes, right: bytes) -> bytes:
-    """SHA-256(0x01 || uvarint(bit) || left || right)."""
-    return hashlib.sha256(b"\x01" + uvarint(bit) + left + right).digest()
+    """SHA-256(0x01 || uvarint(bit) || left || right). bit: below MAX_BITS."""
+    return hashlib.sha256(_HEADS[bit] + left + right).digest()
 
 
 def bit(key: bytes, number: int) -> int:
@@ -63,26 +74,31 @@ def order(key: bytes) -> bytes:
 
 def divergence(one: bytes, other: bytes) -> int:
     """The first bit in which two different keys differ."""
-    length = max(len(one), len(other)) + 1
-    difference = int.from_bytes(padded(one, length), "big") ^ int.from_bytes(padded(other, length), "big")
+    length = min(len(one), len(other))
+    difference = int.from_bytes(one[:length], "big") ^ int.from_bytes(other[:length], "big")
     if not difference:
-        raise ValueError("equal keys do not differ")
+        length = max(len(one), len(other)) + 1
+        difference = int.from_bytes(padded(one, length), "big") ^ int.from_bytes(padded(other, length), "big")
+        if not difference:
+            raise ValueError("equal keys do not differ")
     return 8 * length - difference.bit_length()
 
 
 def fold(hashes: Sequence[bytes], bits: Sequence[int]) -> bytes:
     """The hash over subtrees in order, where ``bits[i]`` is the first bit in which subtrees i and i + 1 differ."""
-    stack: list[tuple[int, bytes]] = []
-    for i in range(1, len(hashes)):
-        done = hashes[i - 1]
-        while stack and stack[-1][0] > bits[i - 1]:
-            above, left = stack.pop()
-            done = inner_hash(above, left, done)
-        stack.append((bits[i - 1], done))
-    result = hashes[-1]
-    for above, left in reversed(stack):
-        result = inner_hash(above, left, result)
-    return result
+    sha256 = hashlib.sha256
+    open_bits: list[int] = []
+    lefts: list[bytes] = []
+    done = hashes[0]
+    for at, following in zip(bits, hashes[1:], strict=True):
+        while open_bits and open_bits[-1] > at:
+            done = sha256(_HEADS[open_bits.pop()] + lefts.pop() + done).digest()
+        open_bits.append(at)
+        lefts.append(done)
+        done = following
+    while open_bits:
+        done = sha256(_HEADS[open_bits.pop()] + lefts.pop() + done).digest()
+    return done
 
 
 def tree_hash(pairs: Sequence[tuple[bytes, bytes]]) -> bytes:
