@@ -86,7 +86,15 @@ class Asked:
 
 def options(command: Command) -> Command:
     """Gives a command the options that say whom to ask and whom to believe; its parameter is ``asked``."""
+    return _options(command, required=True)
 
+
+def options_if_any(command: Command) -> Command:
+    """The same where a command can do without the log: ``asked`` is None where no policy is given."""
+    return _options(command, required=False)
+
+
+def _options(command: Command, *, required: bool) -> Command:
     @functools.wraps(command)
     def packed(
         *args: Any,
@@ -98,6 +106,8 @@ def options(command: Command) -> Command:
         state_folder: Path | None,
         **rest: Any,
     ) -> Any:
+        if not required and policy_file is None and trust_file is None:
+            return command(*args, asked=None, **rest)
         main, index, words = _policies(policy_file, index_file, trust_file)
         return command(*args, asked=Asked(main, index, url, timeout, state_folder, words), **rest)
 

@@ -46,6 +46,9 @@ class History(Protocol):
     async def versions(self, name: str) -> Sequence[Version]:
         """The versions of a namespace, from version 0 to the current one; empty: the log has no such namespace."""
 
+    async def streams(self, name: str) -> Sequence[Stream]:
+        """The streams of a namespace that have a status, in the order of their names."""
+
     async def status(self, stream: Stream, size: int | None = None) -> Status | None:
         """The last effective status of a stream."""
 
@@ -66,6 +69,9 @@ class Replayed:
 
     async def versions(self, name: str) -> Sequence[Version]:
         return self._versions if name == self.name else ()
+
+    async def streams(self, name: str) -> Sequence[Stream]:
+        return sorted(self._statuses, key=str) if name == self.name else ()
 
     async def status(self, stream: Stream, size: int | None = None) -> Status | None:
         found = _before(self._statuses.get(stream, []), size)
