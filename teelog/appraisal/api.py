@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
-from teelog.appraisal import authority, log, match, tee
+from teelog import bundle as bundles
+from teelog.appraisal import authority, log, match, memory, status, tee
+from teelog.appraisal import index as indexed
 from teelog.appraisal.authority import Chain, Read
+from teelog.appraisal.index import Index
 from teelog.appraisal.inputs import Expect, LoggedFile, Seen
-from teelog.appraisal.log import Checkpoints, Proven
+from teelog.appraisal.log import Checkpoints, Head, Proven
 from teelog.appraisal.match import Variants
-from teelog.errors import MalformedError
+from teelog.appraisal.status import ReadStatus
+from teelog.bundle import Bundle
+from teelog.errors import MalformedError, TeelogError
 from teelog.evidence.platform import Evidence
+from teelog.index.contradiction import View
 from teelog.trust import StreamRule, Trust
 from teelog.verdict import (
     Check,
@@ -33,6 +39,7 @@ def verify(
     *,
     evidence: bytes | None,
     endorsements: Sequence[bytes] = (),
+    bundle: bytes | None = None,
     release: LoggedFile | None = None,
     namespaces: Sequence[LoggedFile] = (),
     trust: Trust,
@@ -49,6 +56,7 @@ def verify(
     verdict = appraise(
         evidence=evidence,
         endorsements=endorsements,
+        bundle=bundle,
         release=release,
         namespaces=namespaces,
         trust=trust,
@@ -66,6 +74,7 @@ def appraise(
     *,
     evidence: bytes | None,
     endorsements: Sequence[bytes] = (),
+    bundle: bytes | None = None,
     release: LoggedFile | None = None,
     namespaces: Sequence[LoggedFile] = (),
     trust: Trust,
@@ -78,7 +87,8 @@ def appraise(
     """Judges evidence against what a log holds and what the trust file allows: one finding for every check.
 
     evidence: of a TEE, raw. endorsements: certificates that go with it (DER or PEM), as files.
-    release, namespaces: statements with their proofs; the namespace's versions in order, the pinned one among them.
+    bundle: the ``.teelog`` file, all that the log has to say. Or, in its place, release and namespaces: statements with
+    their proofs; the namespace's versions in order, the pinned one among them; ``allowed-now`` is then not established.
     now: POSIX seconds. historical: ``now`` is not the present; the verdict is then ``verified-as-of`` at best.
     seen: the ``seen`` of the verdict before this one; the new one is in the returned verdict, for the caller to keep.
     without: checks switched off, beside those that the trust file names.
@@ -86,14 +96,21 @@ def appraise(
     An input that is missing makes the checks that need it ``not established``; one that is malformed or wrong makes one
     check ``failed`` with its cause, and what rests on that check is ``not established``.
 
-    Raises MisbehaviourError (``evidence``: a fork proof) if the log signed two trees of one size; ValueError for a
-    ``now`` outside 0..253402300799, for both a nonce and report data, and where one of them or ``binds`` is empty or a
-    nonce longer than 64 bytes; no other error, whatever the bytes are.
+    Raises MisbehaviourError (``evidence``: a fork proof, or two views that contradict each other) if the log or its
+    index signed what cannot both be true; ValueError for a ``now`` outside 0..253402300799, for both a nonce and report
+    data, where one of them or ``binds`` is empty or a nonce longer than 64 bytes, and for a bundle beside release or
+    namespaces; no other error, whatever the bytes are.
     """
+    if bundle is not None and (release is not None or namespaces):
+        raise ValueError("a bundle holds release and namespaces: give one or the other")
     if not 0 <= now <= MAX_TIME:
         raise ValueError(f"now is not a time in POSIX seconds: {now}")
     steps = _Steps(frozenset(map(Check, without)) | trust.off, trust, expect, now, seen or Seen())
-    steps.look_at_log(release, namespaces)
+    if bundle is None:
+        steps.take_files(release, namespaces)
+    else:
+        steps.take_bundle(bundle)
+    steps.look_at_log()
     steps.look_at_tee(evidence, endorsements)
     steps.compare()
     return steps.verdict(now if historical else None)
@@ -113,6 +130,14 @@ class _Steps:
         self.checkpoints = Checkpoints(trust)
         self.release: Proven | None = None
         self.read: Read | MalformedError | None = None
+        self.files: list[Proven] = []  # of namespace statements
+        self.bundle: Bundle | MalformedError | None = None
+        self.logged_status: Proven | None = None
+        self.status: ReadStatus | MalformedError | None = None
+        self.index_head: Head | None = None
+        self.index: Index | Finding | None = None
+        self.shown: dict[bytes, View] = {}  # what the index shows
+        self.latest: ReadStatus | None = None  # the stream's last effective status
         self.chain: Chain | Finding
         self.evidence: Evidence | Finding
         self.variants: Variants | None = None
@@ -129,40 +154,122 @@ class _Steps:
 
     # -- steps 2, 5 and 7: the log and what it holds ------------------------------------------------------------------
 
-    def look_at_log(self, release: LoggedFile | None, namespaces: Sequence[LoggedFile]) -> None:
+    def take_files(self, release: LoggedFile | None, namespaces: Sequence[LoggedFile]) -> None:
         if release is not None:
             self.release = self.checkpoints.prove("release", release)
             self.read = authority.read_release(release.entry)
-        files = [self.checkpoints.prove("namespace", file) for file in namespaces]
+        self.files = [self.checkpoints.prove("namespace", file) for file in namespaces]
+
+    def take_bundle(self, data: bytes) -> None:
+        try:
+            self.bundle = found = bundles.parse(data)
+        except MalformedError as error:
+            self.bundle = error
+            return
+        main, attach = found.main_checkpoint, self.checkpoints.attach
+        self.release = attach("release", found.release, main)
+        self.read = authority.read_release(found.release.entry)
+        self.files = [attach("namespace", item, main) for item in found.namespaces]
+        self.logged_status = attach("status", found.status, main)
+        self.status = status.read(found.status.entry, found.status.index)
+
+    def look_at_log(self) -> None:
+        if isinstance(self.bundle, MalformedError):
+            self._unreadable(self.bundle)
+            return
         self.checkpoints.compare(self.seen)
-        self.chain = authority.follow([file.entry for file in namespaces], self.expect.stream, self.trust, self.seen)
+        entries = [item.file.entry for item in self.files]
+        indices = [None if Check.LOGGED in self.off else item.index for item in self.files]
+        self.chain = authority.follow(entries, self.expect.stream, self.trust, self.seen, indices)
         chain = self.chain if isinstance(self.chain, Chain) else None
         self.ask(Check.WITNESSED, lambda: log.witnessed(self.checkpoints, self.trust))
         if self.checkpoints.doubt:
             told = self.findings[Check.WITNESSED]
             self.findings[Check.WITNESSED] = replace(told, details=(*told.details, self.checkpoints.doubt))
-        self.ask(Check.LOGGED, lambda: log.logged(self.release, files, chain, self.off))
-        index, indices = None, []
-        if self.held(Check.LOGGED) and self.release is not None and chain is not None:
-            index, indices = self.release.index, log.indices_of(chain, files)
-        self.ask(Check.SIGNER, lambda: self._signer(index, indices))
-        self.ask(
-            Check.ALLOWED_NOW, lambda: not_established(Check.ALLOWED_NOW, "no proof from the log's index was given")
-        )
+        self.ask(Check.LOGGED, lambda: log.logged(self.release, self.files, self.logged_status, chain, self.off))
+        self.ask(Check.SIGNER, self._signer)
+        self.ask(Check.ALLOWED_NOW, self._allowed_now)
         self.ask(Check.FRESH, self._fresh)
 
-    def _signer(self, index: int | None, indices: Sequence[int]) -> Finding:
+    def _unreadable(self, error: MalformedError) -> None:
+        """One check tells why; the others that rest on the bundle have nothing to look at."""
+        asked = (Check.LOGGED, Check.WITNESSED, Check.SIGNER, Check.ALLOWED_NOW, Check.FRESH)
+        first = next((check for check in asked if check not in self.off), None)
+        lacking = f"the bundle cannot be read: see {first}"
+        for check in asked:
+            found = failed(check, error) if check is first else not_established(check, lacking)
+            self.ask(check, lambda found=found: found)  # type: ignore[misc]
+        self.chain = not_established(Check.SIGNER, lacking)
+
+    def _signer(self) -> Finding:
+        index: int | None = None
+        indices: Sequence[int] = ()
+        if self.held(Check.LOGGED) and self.release is not None and isinstance(self.chain, Chain):
+            index, indices = self.release.index, log.indices_of(self.chain, self.files)
         found = authority.signer(self.read, self.expect.stream, self.chain, index, indices)
-        if found.outcome is Outcome.VERIFIED and Check.MEASUREMENT in self.off:
-            return self._refused(Check.SIGNER) or found
+        if found.outcome is not Outcome.VERIFIED:
+            return found
+        if Check.MEASUREMENT in self.off:
+            found = self._refused(Check.SIGNER) or found
+        if isinstance(self.status, ReadStatus) and isinstance(self.chain, Chain) and self._speaks_here(self.status):
+            return status.signer(found, self.status, self.chain, indices)
         return found
 
+    def _speaks_here(self, found: ReadStatus) -> bool:
+        """A status of another stream or log is refused by ``allowed-now``, whoever signed it."""
+        return (found.predicate.stream, found.predicate.log) == (self.expect.stream, self.trust.origin)
+
+    def _allowed_now(self) -> Finding:
+        check = Check.ALLOWED_NOW
+        if not isinstance(self.bundle, Bundle) or self.release is None or self.status is None:
+            return not_established(check, "no proof from the log's index was given")
+        if not isinstance(self.release.head, Head):
+            return not_established(check, "there is no main checkpoint to compare the index with: see logged")
+        self.index = self._read_index(self.bundle, self.release.head)
+        if isinstance(self.index, Finding):
+            return self.index
+        for rests_on in (Check.LOGGED, Check.SIGNER):
+            if not self.usable(rests_on):
+                return not_established(check, f"namespace, status and release are not established: see {rests_on}")
+        if isinstance(self.status, MalformedError):
+            return failed(check, self.status)
+        if not isinstance(self.chain, Chain) or not isinstance(self.read, Read):
+            return not_established(check, "whose namespace it is, or which release, is not known: see signer")
+        return self._permission(self.bundle, self.index, self.chain, self.status, self.read)
+
+    def _read_index(self, bundle: Bundle, main: Head) -> Index | Finding:
+        try:
+            self.index_head = indexed.open_checkpoint(bundle, self.trust)
+            self.seen = memory.compare_trees(self.index_head, self.trust, self.seen)
+            found = indexed.read(bundle, self.index_head, main, self.trust)
+        except TeelogError as error:
+            return indexed.finding_of(error)
+        self.shown = memory.views(bundle, found, self.expect.stream)
+        memory.compare(self.shown, found.head.checkpoint.origin, self.trust, self.seen)
+        return found
+
+    def _permission(self, bundle: Bundle, index: Index, chain: Chain, read: ReadStatus, release: Read) -> Finding:
+        assert self.release is not None
+        assert self.release.index is not None
+        asked = status.Permission(
+            bundle, index, chain, read, self.expect.stream, release.envelope.statement_id, self.release.index,
+            self.trust, self.seen, self.now,
+        )  # fmt: skip
+        misplaced = status.place(asked)
+        if misplaced is not None:
+            return misplaced
+        self.latest = read
+        return status.allowed_now(asked)
+
     def _fresh(self) -> Finding:
+        # Step 6: A is the smaller of what the verifier accepts and what the vendor says.
+        stated = self.status.predicate.max_age_s if isinstance(self.status, ReadStatus) else self.trust.max_age
         return log.fresh(
             self.checkpoints,
             self.trust,
-            self.trust.max_age,
+            min(self.trust.max_age, stated),
             self.now,
+            index=self.index_head,
             index_counts=Check.ALLOWED_NOW not in self.off,
             witnesses_fail=not self.usable(Check.WITNESSED),
         )
@@ -255,4 +362,6 @@ class _Steps:
         if isinstance(self.chain, Chain) and self.held(Check.LOGGED):
             current = self.chain.current
             seen = seen.with_namespace(current.name, current.version, current.statement_id)
+        if isinstance(self.index, Index):
+            seen = memory.remember(seen, self.index, self.shown, self.latest)
         return seen

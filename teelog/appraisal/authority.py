@@ -60,11 +60,14 @@ def read_release(entry: bytes) -> Read | MalformedError:
         return error
 
 
-def follow(entries: Sequence[bytes], stream: str, trust: Trust, seen: Seen) -> Chain | Finding:
+def follow(
+    entries: Sequence[bytes], stream: str, trust: Trust, seen: Seen, indices: Sequence[int | None] = ()
+) -> Chain | Finding:
     """The namespace of ``stream`` from its pin on; or the finding of ``signer`` that says why not.
 
     entries: files of namespace statements, in order. Those before the pinned one count as far as its ``prev``, and
-    theirs in turn, name them; any others are passed over.
+    theirs in turn, name them; any others are passed over. indices: of their entries, as far as they are known: an
+    owner's time ends at one.
     """
     try:
         name = names.stream(stream).namespace
@@ -89,8 +92,9 @@ def follow(entries: Sequence[bytes], stream: str, trust: Trust, seen: Seen) -> C
             )
         first = _back(envelopes, place)
         versions = [namespace.verify_pinned(envelopes[first], envelopes[first].statement_id)]
-        for envelope in envelopes[first + 1 :]:
-            versions.append(namespace.verify_next(envelope, versions[-1]))
+        known = indices or [None] * len(envelopes)
+        for envelope, index in zip(envelopes[first + 1 :], known[first + 1 :], strict=True):
+            versions.append(namespace.verify_next(envelope, versions[-1], index))
     except TeelogError as error:
         return failed(Check.SIGNER, error)
     return _known(Chain(tuple(versions), first, place - first), name, seen)

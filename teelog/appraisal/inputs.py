@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from teelog.evidence.platform import Expected
 from teelog.tlog.policy import WitnessedCheckpoint
@@ -51,27 +51,46 @@ class SeenCheckpoint:
 class Seen:
     """What earlier appraisals saw; a new one never goes back behind it.
 
-    checkpoints: by origin. namespaces: name -> (version, statement id) of the latest version that was followed.
+    checkpoints: by origin, of logs and of their indexes. namespaces: name -> (version, statement id) of the latest
+    version that was followed. statuses: stream -> (seq, statement id) of the latest status that an index showed.
+    views: what an index showed last, to convict it should it ever show less (``teelog.index.contradiction.View``,
+    encoded); by ``view_key``.
     """
 
     checkpoints: Mapping[str, SeenCheckpoint] = field(default_factory=dict)
     namespaces: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    statuses: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    views: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     def with_checkpoint(self, witnessed: WitnessedCheckpoint) -> Seen:
         head = witnessed.checkpoint
         return self.with_larger(head.origin, head.size, head.root, witnessed.note.encode())
 
     def forgetting(self, origin: str) -> Seen:
-        return Seen({name: each for name, each in self.checkpoints.items() if name != origin}, self.namespaces)
+        return replace(self, checkpoints={name: each for name, each in self.checkpoints.items() if name != origin})
 
     def with_larger(self, origin: str, size: int, root: bytes, note: bytes) -> Seen:
         known = self.checkpoints.get(origin)
         if known is not None and known.size >= size:
             return self
-        return Seen({**self.checkpoints, origin: SeenCheckpoint(size, root, note)}, self.namespaces)
+        return replace(self, checkpoints={**self.checkpoints, origin: SeenCheckpoint(size, root, note)})
 
     def with_namespace(self, name: str, version: int, statement_id: str) -> Seen:
         known = self.namespaces.get(name)
         if known is not None and known[0] >= version:
             return self
-        return Seen(self.checkpoints, {**self.namespaces, name: (version, statement_id)})
+        return replace(self, namespaces={**self.namespaces, name: (version, statement_id)})
+
+    def with_status(self, stream: str, seq: int, statement_id: str) -> Seen:
+        known = self.statuses.get(stream)
+        if known is not None and known[0] >= seq:
+            return self
+        return replace(self, statuses={**self.statuses, stream: (seq, statement_id)})
+
+    def with_views(self, views: Mapping[str, bytes]) -> Seen:
+        return replace(self, views={**self.views, **views})
+
+
+def view_key(origin: str, key: bytes) -> str:
+    """Of ``Seen.views``. origin: of the index log. key: of the index; b"" for the last leaf alone."""
+    return f"{origin}\n{key.decode('ascii')}"

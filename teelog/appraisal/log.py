@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from teelog.appraisal.authority import Chain
 from teelog.appraisal.inputs import LoggedFile, Seen
+from teelog.bundle import Included
 from teelog.errors import (
     MisbehaviourError,
     NotWitnessed,
@@ -73,9 +74,17 @@ class Checkpoints:
             proof = parse_proof(file.proof)
         except TeelogError as error:
             return Proven(what, file, None, Refused(error))
-        if proof.checkpoint not in self._opened:
-            self._opened[proof.checkpoint] = _open(proof.checkpoint, self._trust.main)
-        return Proven(what, file, proof, self._opened[proof.checkpoint])
+        return Proven(what, file, proof, self._open(proof.checkpoint))
+
+    def attach(self, what: str, item: Included, checkpoint: bytes) -> Proven:
+        """A statement of a bundle, under the bundle's main checkpoint."""
+        proof = TlogProof(item.index, item.path, checkpoint)
+        return Proven(what, LoggedFile(item.entry), proof, self._open(checkpoint))
+
+    def _open(self, checkpoint: bytes) -> Head | Refused:
+        if checkpoint not in self._opened:
+            self._opened[checkpoint] = open_head(checkpoint, self._trust.main)
+        return self._opened[checkpoint]
 
     @property
     def heads(self) -> list[Head]:
@@ -92,17 +101,26 @@ class Checkpoints:
 
         ``doubt`` then says why what was seen of this log counts for nothing, if so.
         """
-        keys = [log.key for log in self._trust.main.logs]
-        known = [(head.checkpoint, head.witnessed.note.encode()) for head in self.heads]
-        earlier = seen.checkpoints.get(self._trust.origin)
-        if earlier is not None:
-            remembered = Checkpoint(self._trust.origin, earlier.size, earlier.root), earlier.note
-            self.doubt = None if remembered in known else _doubt(remembered, keys)
-            known += [] if self.doubt else [remembered]
-        by_size: dict[int, tuple[Checkpoint, bytes]] = {}
-        for head, signed in known:
-            other = by_size.setdefault(head.size, (head, signed))
-            _check_fork(other, (head, signed), keys)
+        self.doubt = compare_trees(self.heads, self._trust.main, seen)
+
+
+def compare_trees(heads: Sequence[Head], policy: Policy, seen: Seen) -> str | None:
+    """Raises MisbehaviourError where the policy's one log signed two trees of one size.
+
+    Else returns why what was seen of this log counts for nothing, if so.
+    """
+    keys, origin = [log.key for log in policy.logs], policy.origins()[0]
+    known = [(head.checkpoint, head.witnessed.note.encode()) for head in heads]
+    earlier = seen.checkpoints.get(origin)
+    doubt = None
+    if earlier is not None:
+        remembered = Checkpoint(origin, earlier.size, earlier.root), earlier.note
+        doubt = None if remembered in known else _doubt(remembered, keys)
+        known += [] if doubt else [remembered]
+    by_size: dict[int, tuple[Checkpoint, bytes]] = {}
+    for head, signed in known:
+        check_one_tree(by_size.setdefault(head.size, (head, signed)), (head, signed), keys)
+    return doubt
 
 
 def _doubt(remembered: tuple[Checkpoint, bytes], keys: Sequence[VerifierKey]) -> str | None:
@@ -116,8 +134,11 @@ def _doubt(remembered: tuple[Checkpoint, bytes], keys: Sequence[VerifierKey]) ->
     return None if (found.size, found.root) == (head.size, head.root) else f"{said}: its note is another"
 
 
-def _check_fork(first: tuple[Checkpoint, bytes], second: tuple[Checkpoint, bytes], keys: Sequence[VerifierKey]) -> None:
-    if first[0].root == second[0].root:
+def check_one_tree(
+    first: tuple[Checkpoint, bytes], second: tuple[Checkpoint, bytes], keys: Sequence[VerifierKey]
+) -> None:
+    """Raises MisbehaviourError where two signed checkpoints of one log have one size and two roots."""
+    if first[0].size != second[0].size or first[0].root == second[0].root:
         return
     from teelog.tlog import fork  # rarely needed
 
@@ -133,7 +154,7 @@ def _check_fork(first: tuple[Checkpoint, bytes], second: tuple[Checkpoint, bytes
     )
 
 
-def _open(data: bytes, policy: Policy) -> Head | Refused:
+def open_head(data: bytes, policy: Policy) -> Head | Refused:
     """Every known signature verified, no extension lines, the policy's one origin; the quorum is left for later."""
     try:
         witnessed = verify_checkpoint(data, replace(policy, quorum=NONE))
@@ -178,38 +199,59 @@ def witnessed(checkpoints: Checkpoints, trust: Trust) -> Finding:
 
 
 def fresh(
-    checkpoints: Checkpoints, trust: Trust, max_age: int, now: int, *, index_counts: bool, witnesses_fail: bool
+    checkpoints: Checkpoints,
+    trust: Trust,
+    max_age: int,
+    now: int,
+    *,
+    index: Head | None,
+    index_counts: bool,
+    witnesses_fail: bool,
 ) -> Finding:
     """Both quorums over cosignatures no older than ``max_age`` seconds, on every checkpoint that a file came with.
 
     Not on the newest alone: a young checkpoint beside a statement says nothing of the old one that includes it.
 
-    index_counts: False where ``allowed-now`` is switched off: then there is no index, and the main log's quorum is all.
+    index: the index log's checkpoint, None where there is none to look at. index_counts: False where ``allowed-now`` is
+    switched off: then there is no index, and the main log's quorum is all.
     """
     if trust.main.quorum == NONE:
         return not_established(Check.FRESH, "nobody tells the checkpoint's age: the main policy asks for no witness")
     if not checkpoints.heads or witnesses_fail:
         return not_established(Check.FRESH, "there is no checkpoint with its quorum whose age could be told")
+    main = _in_time(checkpoints.heads, trust.main, max_age, now, "witnesses have cosigned the checkpoint")
+    if isinstance(main, Finding):
+        return main
+    said = f"main log: {main}"
+    if not index_counts:
+        return verified(Check.FRESH, said, "allowed-now is off, so the index's quorum is not asked for")
+    if index is None or trust.index is None or trust.index.quorum == NONE:
+        lacking = not_established(Check.FRESH, "the main log's quorum is fresh; the index's takes a bundle")
+        return replace(lacking, details=(said,))
+    found = _in_time([index], trust.index, max_age, now, "semantic witnesses have cosigned the index's checkpoint")
+    if isinstance(found, Finding):
+        return found
+    return verified(Check.FRESH, said, f"index: {found}")
+
+
+def _in_time(heads: Sequence[Head], policy: Policy, max_age: int, now: int, what: str) -> Finding | str:
+    """Who has cosigned the last of ``heads`` in time, in words; else the finding of ``fresh``."""
     ages: list[int] = []
     young: set[str] = set()
-    for head in (each.witnessed for each in checkpoints.heads):
+    for head in (each.witnessed for each in heads):
         young = in_time(head, now=now, max_age=max_age)
         try:
-            trust.main.check_quorum(young)
+            policy.check_quorum(young)
         except NotWitnessed as error:
             newest = max((line.timestamp or 0 for line in head.cosignatures.values()), default=0)
             return failed(
                 Check.FRESH,
-                f"too few witnesses have cosigned the checkpoint of size {head.checkpoint.size} within the max age",
+                f"too few {what} of size {head.checkpoint.size} within the max age",
                 expected=f"{error.expected}, no older than {max_age} s",
                 actual=f"newest cosignature {_age(now, newest)}; in time: {error.actual}",
             )
         ages += [now - (head.cosignatures[name].timestamp or 0) for name in young]
-    said = f"main log: cosigned by {', '.join(sorted(young))}, {max(0, min(ages))} to {max(0, *ages)} s ago"
-    if not index_counts:
-        return verified(Check.FRESH, said, "allowed-now is off, so the index's quorum is not asked for")
-    lacking = not_established(Check.FRESH, "the main log's quorum is fresh; the index's takes a bundle")
-    return replace(lacking, details=(said,))
+    return f"cosigned by {', '.join(sorted(young))}, {max(0, min(ages))} to {max(0, *ages)} s ago"
 
 
 def _age(now: int, timestamp: int) -> str:
@@ -218,15 +260,18 @@ def _age(now: int, timestamp: int) -> str:
     return f"{now - timestamp} s old" if timestamp <= now else f"{timestamp - now} s ahead of this clock"
 
 
-def logged(release: Proven | None, files: Sequence[Proven], chain: Chain | None, off: Set[Check]) -> Finding:
+def logged(
+    release: Proven | None, files: Sequence[Proven], status: Proven | None, chain: Chain | None, off: Set[Check]
+) -> Finding:
     """Release and namespace are included in one checkpoint of the log on which the namespace speaks, in this order.
 
-    files: of namespace statements, as given. chain: what they are, once authentic. off: without ``signer``, there may
-    be none; without ``witnessed``, a witness's bad signature is told here.
+    files: of namespace statements, as given. status: of a bundle; included as well. chain: what the files are, once
+    authentic. off: without ``signer``, there may be none; without ``witnessed``, a witness's bad signature is told
+    here.
     """
     if release is None:
         return not_established(Check.LOGGED, "no release was given")
-    for item in (release, *files):
+    for item in (release, *files, *([status] if status else [])):
         finding = _included(item, Check.WITNESSED not in off)
         if finding is not None:
             return finding
