@@ -13,11 +13,11 @@ import aiohttp
 from teelog.errors import ConfigError, MalformedError, RefusedError, UnavailableError
 from teelog.listen import short_path
 from teelog.log_server import batch as batching
-from teelog.log_server import config, recovery, unconfirmed
+from teelog.log_server import config, places, recovery, unconfirmed
 from teelog.log_server.directory import LogDirectory
 from teelog.log_server.intake import Submission
 from teelog.log_server.lock import DirectoryLock
-from teelog.log_server.seams import Admitted, Clock
+from teelog.log_server.seams import Clock
 from teelog.log_server.state import SqliteState
 from teelog.log_server.store import DirectoryStore
 from teelog.statement import admit
@@ -118,7 +118,7 @@ def _directly(directory: LogDirectory, origin: str, entry: bytes, namespace: Nam
         store = DirectoryStore(directory.public, directory.scratch)
         memory = recovery.load(state, store, signer, clock)
         leaf = rfc6962.leaf_hash(entry)
-        admitted = Admitted(entry, leaf, bytes.fromhex(namespace.statement_id), namespace.name, namespace.version)
+        admitted = places.admitted(entry, admit.classify(entry))
         (decided,), plan = batching.decide([Submission(_Nobody(), 0, [admitted])], memory)
         (verdict,) = decided.verdicts
         if verdict.rejected is not None:

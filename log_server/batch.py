@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from teelog.log_server.chains import Chains
 from teelog.log_server.delivery import Verdict
 from teelog.log_server.intake import Submission
 from teelog.log_server.recovery import Memory
 from teelog.log_server.rehash import CompactRange, require_root
-from teelog.log_server.seams import LATER_VERSION, Admitted, Damaged, LogState, NamespaceVersion, Rejected, Staged
+from teelog.log_server.seams import Admitted, Damaged, LogState, NamespaceVersion, Rejected, Staged, Tip
 from teelog.tlog import rfc6962, tiles
 
 __all__ = ["Submission", "Waiting", "commit", "decide"]
@@ -28,28 +29,34 @@ class Waiting:
 class Plan:
     """The entries to commit, in order, and what has to be remembered of them."""
 
-    entries: list[bytes]
-    leaves: list[bytes]
-    hashes: dict[bytes, int]
-    namespaces: dict[str, NamespaceVersion]
+    entries: list[bytes] = field(default_factory=list)
+    leaves: list[bytes] = field(default_factory=list)
+    hashes: dict[bytes, int] = field(default_factory=dict)
+    namespaces: Sequence[NamespaceVersion] = ()
+    tips: Sequence[Tip] = ()
 
 
 def decide(submissions: Sequence[Submission], memory: Memory) -> tuple[list[Waiting], Plan | None]:
     """A verdict for each entry, in order: strict dedup and chain conditions. Plan: None if nothing is new."""
-    asked = [item.leaf for submission in submissions for item in submission.entries]
+    items = [item for submission in submissions for item in submission.entries]
+    asked = [item.leaf for item in items]
     if memory.dedup.statements:
-        asked += [item.statement for submission in submissions for item in submission.entries if item.statement]
+        asked += [item.statement for item in items if item.statement]
+        asked += [release for item in items if item.place is not None for release in item.place.releases]
     known = memory.dedup.lookup(asked, memory.applied.size)
-    plan = Plan([], [], {}, {})
+    plan = Plan()
+    chains = Chains(memory, known, plan.hashes, plan.entries)
     waiting = []
     for submission in submissions:
-        verdicts = [_judge(item, known, plan, memory) for item in submission.entries]
+        chains.awaited = 0
+        verdicts = [_judge(item, known, plan, chains, memory) for item in submission.entries]
         needs = max([verdict.index for verdict in verdicts], default=-1) + 1
-        waiting.append(Waiting(submission, verdicts, needs))
+        waiting.append(Waiting(submission, verdicts, max(needs, chains.awaited)))
+    plan.namespaces, plan.tips = chains.namespaces, list(chains.tips.values())
     return waiting, plan if plan.entries else None
 
 
-def _judge(item: Admitted, known: dict[bytes, int], plan: Plan, memory: Memory) -> Verdict:
+def _judge(item: Admitted, known: dict[bytes, int], plan: Plan, chains: Chains, memory: Memory) -> Verdict:
     # R-14: keys are full hashes; a leaf that waits for its publication is joined (design section 5, rule 10).
     index = plan.hashes.get(item.leaf)
     if index is None:
@@ -65,31 +72,18 @@ def _judge(item: Admitted, known: dict[bytes, int], plan: Plan, memory: Memory) 
             leaf = _leaf_at(index, plan, memory)
             detail = "this statement is logged already, in other bytes"
             return Verdict(-1, rejected=Rejected(409, "conflict", detail, leaf))
-    if item.namespace is not None:
-        rejected = _chain_condition(item, plan, memory)
-        if rejected is not None:
-            return Verdict(-1, rejected=rejected)
     index = memory.size + len(plan.entries)
+    rejected = chains.refusal(item, index)
+    if rejected is not None:
+        return Verdict(-1, rejected=rejected)
     plan.entries.append(item.entry)
     plan.leaves.append(item.leaf)
     plan.hashes[item.leaf] = index
     if statement is not None:
         plan.hashes[statement] = index
-    if item.namespace is not None:
-        plan.namespaces[item.namespace] = NamespaceVersion(
-            item.namespace, item.version, item.statement or b"", index, item.entry
-        )
+    if item.place is not None:
+        chains.take(item, index)
     return Verdict(index, True)
-
-
-def _chain_condition(item: Admitted, plan: Plan, memory: Memory) -> Rejected | None:
-    assert item.namespace is not None
-    if item.version > 0:
-        return LATER_VERSION
-    logged = plan.namespaces.get(item.namespace) or memory.namespaces.get(item.namespace)
-    if logged is not None:
-        return Rejected(409, "conflict", "the namespace exists already", rfc6962.leaf_hash(logged.entry))
-    return None
 
 
 def _leaf_at(index: int, plan: Plan, memory: Memory) -> bytes:
@@ -124,10 +118,8 @@ def commit(plan: Plan, memory: Memory, state: LogState) -> None:
             rfc6962.verify_consistency(*previous, staged.size, staged.root, proof)
         extended.append(compact)
 
-    namespaces = list(plan.namespaces.values())
-    state.commit(memory.epoch, previous, staged, namespaces, check)
+    state.commit(memory.epoch, previous, staged, plan.namespaces, check, plan.tips)
     memory.edge, memory.compact, memory.overlay = edge, extended[-1], overlay
     memory.unapplied.append(staged)
     memory.dedup.add(plan.hashes.items())
-    memory.namespaces.update(plan.namespaces)
-    memory.unpublished_namespaces += namespaces
+    memory.take_chains(plan.namespaces, plan.tips)

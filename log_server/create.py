@@ -12,15 +12,15 @@ from teelog import keys
 from teelog.errors import ConfigError, MalformedError
 from teelog.index.leaf import origin_of
 from teelog.log_server import batch as batching
-from teelog.log_server import config, durable, recovery
+from teelog.log_server import config, durable, places, recovery
 from teelog.log_server.directory import ALGORITHMS, CHECKPOINT_KEYS, OPERATOR, LogDirectory, key_mark
 from teelog.log_server.intake import Submission
-from teelog.log_server.seams import Admitted, Clock
+from teelog.log_server.seams import Clock
 from teelog.log_server.signing import LogSigner
 from teelog.log_server.state import SqliteState
 from teelog.log_server.store import DirectoryStore
-from teelog.statement import dsse, log_policy, names
-from teelog.tlog import note, rfc6962
+from teelog.statement import admit, dsse, log_policy, names
+from teelog.tlog import note
 from teelog.tlog.rfc6962 import EMPTY_ROOT
 from teelog.tlog.vkey import VerifierKey
 
@@ -93,8 +93,7 @@ def _fill(directory: LogDirectory, origin: str, clock: Clock, admission: config.
         operator = directory.key(OPERATOR, origin, ALGORITHMS[OPERATOR])
         envelope = _first_entry(origin, operator, admission)
         memory = recovery.load(state, store, signer, clock)
-        statement = bytes.fromhex(envelope.statement_id)
-        entry = Admitted(envelope.file, rfc6962.leaf_hash(envelope.file), statement)
+        entry = places.admitted(envelope.file, admit.classify(envelope.file))
         _, plan = batching.decide([Submission(_Nobody(), 0, [entry])], memory)
         assert plan is not None
         batching.commit(plan, memory, state)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from teelog.errors import TeelogError, UnavailableError
-from teelog.log_server.seams import Frozen, Full, Logged, Outcome, Rejected
+from teelog.log_server.seams import Full, Logged, Outcome, Rejected
 from teelog.tlog.rfc6962 import HASH_LENGTH, node_hash
 from teelog.tlog.subtree import split
 from teelog.tlog.tiles import WIDTH
@@ -26,19 +26,16 @@ class Verdict(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True):
-    """Of a whole submission. kind: full, frozen or unavailable."""
+    """Of a whole submission. kind: full or unavailable."""
 
     kind: str
     message: str
     retry_after: float | None = None
-    successor: str | None = None
 
     def error(self) -> TeelogError:
         """The exception that ``Pool`` promises."""
         if self.kind == "full":
             return Full(self.message, self.retry_after or 1.0)
-        if self.kind == "frozen":
-            return Frozen(self.message, self.successor)
         return UnavailableError(self.message, retry_after=self.retry_after)
 
 

@@ -75,7 +75,7 @@ class Intake:
     def find(self, port: Port, ticket: int, leaf: bytes) -> Failure | None:
         """Asks for a leaf; as ``offer``."""
         with self._changed:
-            # A pool that is full or a log that has ended still answers what is logged.
+            # A pool that is full still answers what is logged.
             if self._refusal is not None and self._refusal.kind == "unavailable":
                 return self._refusal
             if len(self._finds) >= self._max_entries:
@@ -166,14 +166,12 @@ class Intake:
     def open(self) -> None:
         """Takes submissions from now on."""
         with self._changed:
-            if self._refusal is None or self._refusal.kind != "frozen":
-                self._refusal = None
+            self._refusal = None
 
     def refuse(self, failure: Failure) -> None:
         """Refuses every new submission with ``failure``; what is in the queue stays there."""
         with self._changed:
-            if self._refusal is None or self._refusal.kind != "frozen":
-                self._refusal = failure
+            self._refusal = failure
 
     @property
     def refusal(self) -> Failure | None:

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from teelog.log_server.admission import Admission
 from teelog.log_server.problems import Problem
-from teelog.log_server.seams import Admitted
+from teelog.log_server.seams import NAMESPACE, Admitted
 
 THREADS = 2
 LONE = 4
@@ -67,6 +67,37 @@ class Judges:
         )
         return [verdict for part in parts for verdict in part]
 
+    async def in_order(self, entries: Sequence[bytes], verdicts: Sequence[Verdict]) -> list[Verdict]:
+        """The verdicts where an entry may depend on namespace versions before it. verdicts: as if none did."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._in_order, entries, verdicts)
+
+    def _in_order(self, entries: Sequence[bytes], verdicts: Sequence[Verdict]) -> list[Verdict]:
+        admission = self._admission.overlaid()
+        superseded: set[bytes] = set()
+        found: list[Verdict] = []
+        for entry, given in zip(entries, verdicts, strict=True):
+            verdict = given
+            if superseded and (isinstance(given, Problem) or given[0].under in superseded):
+                try:
+                    verdict = admission.judge(entry)
+                except Problem as problem:
+                    verdict = problem
+            found.append(verdict)
+            if isinstance(verdict, Problem) or not changes_namespace(verdict[0]):
+                continue
+            admission.expect(entry)
+            assert verdict[0].place is not None
+            superseded.add(verdict[0].place.prev or b"")
+        return found
+
+    def for_operator(self, entry: bytes) -> Verdict:
+        """The verdict on an entry that comes from the log's operator."""
+        try:
+            return self._admission.judge(entry, operator=True)
+        except Problem as problem:
+            return problem
+
     def judge(self, entries: Sequence[bytes]) -> list[Verdict]:
         """The verdicts on these entries, here and now."""
         verdicts: list[Verdict] = []
@@ -98,6 +129,11 @@ class Judges:
         else:
             self._runs -= 1
         _tell(run, done)
+
+
+def changes_namespace(admitted: Admitted) -> bool:
+    """Whether other entries are judged otherwise once it is logged."""
+    return admitted.place is not None and admitted.place.kind == NAMESPACE
 
 
 def _tell(run: Run, done: Future[list[Verdict]] | asyncio.Future[list[Verdict]]) -> None:

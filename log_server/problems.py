@@ -33,12 +33,14 @@ class Kind(enum.StrEnum):
     METHOD = "method-not-allowed"
     TIMEOUT = "timeout"
     CONFLICT = "conflict"
+    STALE = "stale"
     FROZEN = "frozen"
     PRUNED = "pruned"
     TOO_LARGE = "too-large"
     MEDIA_TYPE = "media-type"
     EXPECTATION = "expectation"
     MALFORMED = "malformed-entry"
+    UNKNOWN_RELEASE = "unknown-release"
     QUOTA = "quota"
     INTERNAL = "internal"
     BUSY = "busy"
@@ -55,12 +57,14 @@ STATUS: Mapping[str, tuple[int, str]] = {
     Kind.METHOD: (405, "This path has other methods"),
     Kind.TIMEOUT: (408, "The request took too long to arrive"),
     Kind.CONFLICT: (409, "The entry conflicts with one that is logged"),
+    Kind.STALE: (409, "The entry was judged by what is no longer current"),
     Kind.FROZEN: (410, "The log has ended"),
     Kind.PRUNED: (410, "The log no longer serves this"),
     Kind.TOO_LARGE: (413, "The request is too large"),
     Kind.MEDIA_TYPE: (415, "The content type or encoding is not accepted"),
     Kind.EXPECTATION: (417, "The expectation is not supported"),
     Kind.MALFORMED: (422, "The entry does not follow its format"),
+    Kind.UNKNOWN_RELEASE: (422, "The status allows what this log does not hold"),
     Kind.QUOTA: (429, "The quota is used up"),
     Kind.INTERNAL: (500, "The log failed"),
     Kind.BUSY: (503, "The log takes nothing now"),

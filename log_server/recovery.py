@@ -12,10 +12,22 @@ from dataclasses import dataclass, field
 
 from teelog.errors import TeelogError
 from teelog.log_server import apply as applying
+from teelog.log_server import places
 from teelog.log_server.apply import Applied
 from teelog.log_server.dedup import Dedup
 from teelog.log_server.rehash import CompactRange, require_root
-from teelog.log_server.seams import Clock, Damaged, Head, LogState, NamespaceVersion, RolledBack, Staged, TileStore
+from teelog.log_server.seams import (
+    LOG_POLICY,
+    Clock,
+    Damaged,
+    Head,
+    LogState,
+    NamespaceVersion,
+    RolledBack,
+    Staged,
+    TileStore,
+    Tip,
+)
 from teelog.log_server.signing import LogSigner
 from teelog.log_server.tree import Tree
 from teelog.statement import admit
@@ -24,6 +36,9 @@ from teelog.tlog import rfc6962, tiles
 from teelog.tlog.checkpoint import SignedCheckpoint, open_checkpoint
 from teelog.tlog.tiles import WIDTH, Edge
 
+MAX_RELEASES = 4_096
+"""Effective releases that are remembered."""
+
 
 @dataclass(slots=True)
 class Memory:
@@ -31,7 +46,9 @@ class Memory:
 
     edge, compact: the tree at last_signed by the first and by the second code path. applied: what the store holds.
     unapplied: committed batches above it, with their tiles in overlay by (level, index). published_*, note: the newest
-    published checkpoint. namespaces: the newest version of each, committed.
+    published checkpoint. versions: of each namespace, committed, ascending. current: statement ids of the newest of
+    each. last_namespace: index of the last of all. policy: the newest log policy, None where entry 0 is none. tip: of
+    another chain. releases: streams of effective releases, by statement id, as far as they were asked for lately.
     """
 
     epoch: int
@@ -45,7 +62,12 @@ class Memory:
     dedup: Dedup
     unapplied: list[Staged] = field(default_factory=list)
     overlay: dict[tuple[int, int], bytes] = field(default_factory=dict)
-    namespaces: dict[str, NamespaceVersion] = field(default_factory=dict)
+    tip: Callable[[str, str], Tip | None] = lambda _kind, _name: None
+    policy: Tip | None = None
+    versions: dict[str, list[NamespaceVersion]] = field(default_factory=dict)
+    current: frozenset[bytes] = frozenset()
+    last_namespace: int = -1
+    releases: dict[bytes, str] = field(default_factory=dict)
     unpublished_namespaces: list[NamespaceVersion] = field(default_factory=list)
 
     @property
@@ -72,9 +94,30 @@ class Memory:
 
     def published_namespaces(self) -> list[NamespaceVersion]:
         """For the fronts, at start."""
-        return [item for item in self.all_namespaces if item.index < self.published_size]
+        published = [v for versions in self.versions.values() for v in versions if v.index < self.published_size]
+        return sorted(published, key=lambda item: item.index)
 
-    all_namespaces: list[NamespaceVersion] = field(default_factory=list)
+    def take_chains(self, namespaces: Sequence[NamespaceVersion], tips: Sequence[Tip]) -> None:
+        """What a committed batch added to chains."""
+        for item in namespaces:
+            self.versions.setdefault(item.name, []).append(item)
+        if namespaces:
+            self.current = frozenset(versions[-1].statement for versions in self.versions.values())
+            self.last_namespace = namespaces[-1].index
+            self.unpublished_namespaces += namespaces
+        self.policy = next((tip for tip in tips if tip.kind == LOG_POLICY), self.policy)
+
+    def keep_release(self, statement: bytes, stream: str) -> None:
+        if len(self.releases) >= MAX_RELEASES:
+            self.releases.clear()
+        self.releases[statement] = stream
+
+    def entry(self, index: int) -> bytes:
+        """A committed entry."""
+        if index < self.applied.size:
+            return self.tree.bundle(index // WIDTH, self.applied.size)[index % WIDTH]
+        staged = next(item for item in self.unapplied if item.lo <= index < item.size)
+        return staged.entries()[index - staged.lo]
 
 
 def load(state: LogState, store: TileStore, signer: LogSigner, clock: Clock) -> Memory:
@@ -99,10 +142,10 @@ def load(state: LogState, store: TileStore, signer: LogSigner, clock: Clock) -> 
     require_root(compact, head.size, head.root)
     store.drop_partials(_recent(size))
     stated = stated_admission(tree, head.size)
+    policy = state.tip(LOG_POLICY, "") or _first_policy(tree, head.size)
     dedup = Dedup(state, tree, head.dedup_upto, statements=stated is None or not stated.raw)
     dedup.replay(_entries(tree, head.dedup_upto, head.size))
-    namespaces = state.namespaces()
-    return Memory(
+    memory = Memory(
         head.epoch,
         applied.edge,
         compact,
@@ -112,10 +155,12 @@ def load(state: LogState, store: TileStore, signer: LogSigner, clock: Clock) -> 
         head.published,
         tree,
         dedup,
-        namespaces={item.name: item for item in namespaces},
-        unpublished_namespaces=[item for item in namespaces if item.index >= size],
-        all_namespaces=namespaces,
+        tip=state.tip,
+        policy=policy,
     )
+    memory.take_chains(state.namespaces(), ())
+    memory.unpublished_namespaces = [item for item in memory.unpublished_namespaces if item.index >= size]
+    return memory
 
 
 def stated_admission(tree: Tree, size: int) -> Admission | None:
@@ -127,6 +172,22 @@ def stated_admission(tree: Tree, size: int) -> Admission | None:
     except TeelogError:
         return None
     return first.admission if isinstance(first, LogPolicyPredicate) else None
+
+
+def _first_policy(tree: Tree, size: int) -> Tip | None:
+    """The log policy that is entry 0, for a state from before it kept tips."""
+    if not size:
+        return None
+    entry = tree.bundle(0, size)[0]
+    try:
+        parsed = admit.classify(entry)
+    except TeelogError:
+        return None
+    place = places.claimed(parsed)
+    if place is None or (place.kind, place.position) != (LOG_POLICY, 0):
+        return None
+    statement = bytes.fromhex(parsed.statement_id)
+    return Tip(LOG_POLICY, "", 0, statement, 0, place.ended, place.successor, entry)
 
 
 def require_extended(memory: Memory, before: Memory) -> None:

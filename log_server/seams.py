@@ -24,19 +24,42 @@ from teelog.tlog import note, tiles
 # -- what travels -----------------------------------------------------------------------------------------------------
 
 
+LOG_POLICY, NAMESPACE, STATUS = "log-policy", "namespace", "status"
+"""The kinds of chains."""
+
+
+class Place(msgspec.Struct, frozen=True, array_like=True):
+    """The place in a chain that a statement claims. Whether the chain is there by now only the sequencer can tell.
+
+    kind: of the chain. name: of the namespace or stream; empty for the log policy. position: its version or seq. prev:
+    statement id of the one before, None at position 0. ended: nothing may follow (a closed stream, a frozen log).
+    successor: the origin of the log that goes on then, or None. releases: statement ids that a status allows.
+    """
+
+    kind: str
+    name: str
+    position: int
+    prev: bytes | None = None
+    ended: bool = False
+    successor: str | None = None
+    releases: tuple[bytes, ...] = ()
+
+
 class Admitted(msgspec.Struct, frozen=True):
     """An entry that the front has checked on its own: bounded, parsed, signed by the right keys.
 
     entry: the exact bytes to log, 0..65,535. leaf: its RFC 6962 leaf hash. statement: SHA-256 of what was signed, 32
-    bytes; None for raw entries, which have no second dedup. namespace: the namespace's name where the entry is a
-    namespace statement, whose chain condition only the sequencer can decide; else None. version: its version then.
+    bytes; None for raw entries, which have no second dedup. under: statement id of the namespace version whose keys it
+    was judged by, where that must still be the current one. before: its signers' keys suffice for a smaller index
+    only; None where they are in force for good. place: of a statement that is part of a chain.
     """
 
     entry: bytes
     leaf: bytes
     statement: bytes | None
-    namespace: str | None = None
-    version: int = 0
+    under: bytes | None = None
+    before: int | None = None
+    place: Place | None = None
 
 
 class Logged(msgspec.Struct, frozen=True):
@@ -55,17 +78,24 @@ class Logged(msgspec.Struct, frozen=True):
 class Rejected:
     """A definite no by the sequencer: a chain condition, or a known statement in other bytes.
 
-    status: HTTP status (409, 422). kind: the stable problem type. detail: one line. leaf: the logged leaf that it
-    collides with, or None.
+    status: HTTP status (403, 409, 410, 422). kind: the stable problem type. detail: one line. leaf: the logged leaf
+    that it collides with, or None.
     """
 
     status: int
     kind: str
     detail: str
     leaf: bytes | None = None
+    expected: str | None = None
+    actual: str | None = None
+    hint: str | None = None
 
 
-LATER_VERSION = Rejected(422, "malformed-entry", "later versions of a namespace are not supported yet")
+STALE = "stale"
+"""Kind of a rejection that another look by the front may turn around: it judged by keys that are no longer current.
+
+It is told once the version that is current instead is published, so the front can hear of it.
+"""
 
 Outcome = Logged | Rejected
 
@@ -103,6 +133,23 @@ class NamespaceVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class Tip:
+    """The newest statement of a stream's statuses, or of the log's policies.
+
+    kind, name, position, ended, successor: as in ``Place``. index: of its entry. entry: of a log policy; else empty.
+    """
+
+    kind: str
+    name: str
+    position: int
+    statement: bytes
+    index: int
+    ended: bool = False
+    successor: str | None = None
+    entry: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class Head:
     """What ``LogState.open`` found.
 
@@ -129,14 +176,6 @@ class Full(TeelogError):
     def __init__(self, message: str, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
-
-
-class Frozen(TeelogError):
-    """The log has ended: nothing is admitted any more, ever. successor: the origin of the log that goes on, or None."""
-
-    def __init__(self, message: str, successor: str | None = None) -> None:
-        super().__init__(message)
-        self.successor = successor
 
 
 class Fenced(TeelogError):
@@ -188,9 +227,10 @@ class LogState(Protocol):
         batch: Staged,
         namespaces: Sequence[NamespaceVersion],
         check: Check,
+        tips: Sequence[Tip] = (),
     ) -> None:
         """One durable transaction: epoch and (size, root) match -> store the batch, read it back and have it checked,
-        store ``namespaces``, last_signed := (batch.size, batch.root).
+        store ``namespaces``, put each of ``tips`` in its chain's place, last_signed := (batch.size, batch.root).
 
         Raises Fenced, Stale, or what ``check`` raised: certainly nothing changed. Every other exception is an
         UnknownOutcome to the caller.
@@ -212,6 +252,9 @@ class LogState(Protocol):
 
     def namespaces(self) -> list[NamespaceVersion]:
         """All committed namespace statements, by ascending index."""
+
+    def tip(self, kind: str, name: str) -> Tip | None:
+        """The committed tip of a chain of statuses or log policies, None if it has none."""
 
     def close(self) -> None: ...
 
@@ -296,8 +339,8 @@ class Pool(Protocol):
         """One outcome an entry, in order, once all are in a published checkpoint.
 
         Raises Full at once, nothing half taken; UnavailableError where the sequencer stopped or the quorum is lost (the
-        entries may still be logged later: the same bytes again give the same index); Frozen for good. A caller that is
-        cancelled while it waits changes nothing about the entries' fate (AP-03).
+        entries may still be logged later: the same bytes again give the same index). A caller that is cancelled while
+        it waits changes nothing about the entries' fate (AP-03).
         """
 
     async def find(self, leaf: bytes) -> Logged | None:

@@ -30,6 +30,8 @@ from teelog.log_server.intake import Intake
 from teelog.log_server.recovery import Memory
 from teelog.log_server.seams import Clock, Conflict, Cosigner, Fenced, LogState, Request, RolledBack, TileStore
 from teelog.log_server.signing import ClockBack, LogSigner
+from teelog.statement import dsse, log_policy
+from teelog.statement.log_policy import LogPolicy
 from teelog.tlog import note
 
 log = logging.getLogger("teelog.log_server")
@@ -154,8 +156,14 @@ class Sequencer:
             "size": memory.size if memory else None,
             "published_size": memory.published_size if memory else None,
             "cosigning_size": current.request.size if current else None,
+            "frozen": memory is not None and memory.policy is not None and memory.policy.ended,
             "held_up": self._told or None,
         }
+
+    def policy(self) -> LogPolicy | None:
+        """The log's newest policy, committed; from any thread. Raises UnavailableError while the log is not open."""
+        tip = self.memory.policy
+        return None if tip is None else log_policy.restore(dsse.parse(tip.entry).claimed())
 
     def _halt(self, error: BaseException) -> None:
         log.error("the writer stops: %s", error)

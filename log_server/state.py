@@ -15,7 +15,7 @@ from pathlib import Path
 
 from teelog.errors import ConfigError, UnavailableError
 from teelog.log_server import durable, state_schema
-from teelog.log_server.seams import Check, Damaged, Fenced, Head, NamespaceVersion, Staged, Stale, UnknownOutcome
+from teelog.log_server.seams import Check, Damaged, Fenced, Head, NamespaceVersion, Staged, Stale, Tip, UnknownOutcome
 from teelog.tlog.rfc6962 import EMPTY_ROOT
 
 NAME = "state.db"
@@ -25,6 +25,7 @@ _IN = 400  # hashes in one statement
 _FSYNC_ERRORS = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
 
 _HEAD = "SELECT origin, key_hash, epoch, size, root, published, published_size, dedup_upto FROM log WHERE id = 1"
+_TIP = "SELECT position, statement, idx, ended, successor, entry FROM tip WHERE kind = ? AND name = ?"
 
 
 class SqliteState:
@@ -79,6 +80,7 @@ class SqliteState:
         batch: Staged,
         namespaces: Sequence[NamespaceVersion],
         check: Check,
+        tips: Sequence[Tip] = (),
     ) -> None:
         db = self._open_db()
         with _transaction(db):
@@ -96,6 +98,11 @@ class SqliteState:
             db.executemany(
                 "INSERT INTO namespace (name, version, statement, idx, entry) VALUES (?, ?, ?, ?, ?)",
                 [(item.name, item.version, item.statement, item.index, item.entry) for item in namespaces],
+            )
+            db.executemany(
+                "INSERT OR REPLACE INTO tip (kind, name, position, statement, idx, ended, successor, entry)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [(t.kind, t.name, t.position, t.statement, t.index, t.ended, t.successor, t.entry) for t in tips],
             )
             (stored,) = db.execute("SELECT bundle FROM staged WHERE lo = ?", (batch.lo,)).fetchone()
             check(stored)
@@ -153,6 +160,13 @@ class SqliteState:
             NamespaceVersion(name, version, bytes(statement), idx, bytes(entry))
             for name, version, statement, idx, entry in rows
         ]
+
+    def tip(self, kind: str, name: str) -> Tip | None:
+        row = self._open_db().execute(_TIP, (kind, name)).fetchone()
+        if row is None:
+            return None
+        position, statement, index, ended, successor, entry = row
+        return Tip(kind, name, position, bytes(statement), index, bool(ended), successor, bytes(entry))
 
     def close(self) -> None:
         db, self._db = self._db, None

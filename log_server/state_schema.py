@@ -4,6 +4,7 @@ log        one row: origin, key_hash, epoch, size, root (last_signed), published
 staged     one row a committed, unpublished batch: lo, count, size, root, bundle
 known      (first 8 bytes of a leaf hash or statement id as a signed big-endian integer, entry index)
 namespace  every committed namespace statement
+tip        the newest statement of each stream's statuses and of the log's policies
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-VERSION = 1
+VERSION = 2
 """``PRAGMA user_version`` of a database on which every migration has run."""
 
 
@@ -62,6 +63,23 @@ def _migrations() -> Any:
         db.execute(
             "CREATE TABLE known (prefix INTEGER NOT NULL, idx INTEGER NOT NULL, PRIMARY KEY (prefix, idx))"
             " WITHOUT ROWID"
+        )
+
+    @migrations()
+    def m002_tips(db: Database) -> None:
+        db.table("tip").create(
+            {
+                "kind": str,
+                "name": str,
+                "position": int,
+                "statement": bytes,
+                "idx": int,
+                "ended": int,
+                "successor": str,
+                "entry": bytes,
+            },
+            pk=("kind", "name"),
+            not_null={"position", "statement", "idx", "ended", "entry"},
         )
 
     return migrations

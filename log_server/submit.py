@@ -25,22 +25,28 @@ from teelog.errors import UnavailableError
 from teelog.log_server import admission
 from teelog.log_server.admission import Admission
 from teelog.log_server.bodies import Bodies
-from teelog.log_server.judging import Judges, Verdict
+from teelog.log_server.judging import Judges, Verdict, changes_namespace
 from teelog.log_server.limits import Limits
 from teelog.log_server.metrics import FrontMetrics
 from teelog.log_server.problems import NO_STORE, Kind, Problem
 from teelog.log_server.quota import Quota
 from teelog.log_server.read import TEXT
-from teelog.log_server.seams import Admitted, Frozen, Full, Logged, Outcome, Pool, Rejected
+from teelog.log_server.seams import STALE, Admitted, Full, Logged, Outcome, Pool, Rejected
 from teelog.statement import ear
+from teelog.statement.log_policy import LogPolicy
+from teelog.tlog import rfc6962
 from teelog.tlog.proof import TlogProof
 from teelog.tlog.tiles import MAX_ENTRY
 
 ONE_FILE = frozenset({"application/json", "application/vnd.dsse.envelope.v1+json", *ear.MEDIA_TYPES})
 MANY_FILES = frozenset({"application/octet-stream"})
 BATCH_SCHEMA = "teelog-batch/v1"
-MAY_CHANGE = (Kind.UNKNOWN_NAMESPACE, Kind.WRONG_KEY)
+MAY_CHANGE = (Kind.UNKNOWN_NAMESPACE, Kind.WRONG_KEY, Kind.CONFLICT)
 """Refusals that a namespace statement logged meanwhile may turn around."""
+MAY_BE_LOGGED = (Kind.WRONG_KEY, Kind.CONFLICT)
+"""Refusals of what was logged under an earlier version: it keeps its index whatever came later (AP-01)."""
+ROUNDS = 4
+"""How often an entry is judged whose namespace changes while it is on its way."""
 
 _LEAF = re.compile(r"/entries/([0-9a-f]{64})")
 
@@ -107,15 +113,13 @@ class Submissions:
     async def post_entry(self, request: web.BaseRequest) -> web.Response:
         check_type(request, ONE_FILE)
         with self.bodies.one(MAX_ENTRY) as body:
-            admitted, name = await self._judge(await body.read(request))
-            logged = await self._log(admitted, name)
-        if admitted.namespace is not None:
-            await self.refresh()  # what it changes is in force here at once
-        return proof_response(logged, admitted.leaf)
+            entry = await body.read(request)
+            logged = await self._enter(entry)
+        return proof_response(logged, rfc6962.leaf_hash(entry))
 
     async def post_raw(self, request: web.BaseRequest) -> web.Response:
         with self.bodies.one(MAX_ENTRY) as body:
-            logged = await self._log(admission.raw(await body.read(request)), None)
+            logged = _accepted(await self._log(admission.raw(await body.read(request)), None))
         return web.Response(body=b"%d" % logged.index, headers={"Content-Type": TEXT, "Cache-Control": NO_STORE})
 
     async def get_entry(self, request: web.BaseRequest) -> web.Response:
@@ -141,11 +145,27 @@ class Submissions:
 
     async def _answer_all(self, entries: Sequence[bytes]) -> tuple[list[BatchItem], dict[bytes, int]]:
         """What becomes of each entry of a batch, and the checkpoints that say so."""
-        verdicts = await self._judge_all(entries)
-        taken: list[tuple[int, Admitted, str | None]] = []
         results: list[BatchItem | None] = [None] * len(entries)
         checkpoints: dict[bytes, int] = {}
-        for place, verdict in enumerate(verdicts):
+        places: Sequence[int] = range(len(entries))
+        for _ in range(ROUNDS):
+            again = await self._answer(entries, places, results, checkpoints)
+            if not again:
+                break
+            places = again
+        return [item for item in results if item is not None], checkpoints
+
+    async def _answer(
+        self,
+        entries: Sequence[bytes],
+        places: Sequence[int],
+        results: list[BatchItem | None],
+        checkpoints: dict[bytes, int],
+    ) -> list[int]:
+        """Answers the entries at ``places``; those are returned that another look may turn around."""
+        verdicts = await self._judge_all([entries[place] for place in places])
+        taken: list[tuple[int, Admitted, str | None]] = []
+        for place, verdict in zip(places, verdicts, strict=True):
             if isinstance(verdict, Problem):
                 results[place] = _refused(verdict)
             elif self._quota.take(verdict[1]):
@@ -155,30 +175,75 @@ class Submissions:
                 results[place] = (
                     _item(known, verdict[0].leaf, checkpoints) if known else _refused(self._quota.problem())
                 )
+        await self._answer_known(entries, places, verdicts, results, checkpoints)
         outcomes = await self._submit_charged([admitted for _, admitted, _ in taken], [name for _, _, name in taken])
         for (place, admitted, _), outcome in zip(taken, outcomes, strict=True):
             results[place] = _item(outcome, admitted.leaf, checkpoints)
-        if any(admitted.namespace is not None for _, admitted, _ in taken):
-            await self.refresh()
-        return [item for item in results if item is not None], checkpoints
+        stale = [place for (place, *_), outcome in zip(taken, outcomes, strict=True) if _is_stale(outcome)]
+        if stale or any(changes_namespace(admitted) for _, admitted, _ in taken):
+            await self._hear()
+        # What comes after one that was judged by a superseded version may have been refused for its sake alone.
+        return [place for place in places if stale and place >= stale[0] and _refusal(results[place])]
+
+    async def _answer_known(
+        self,
+        entries: Sequence[bytes],
+        places: Sequence[int],
+        verdicts: Sequence[Verdict],
+        results: list[BatchItem | None],
+        checkpoints: dict[bytes, int],
+    ) -> None:
+        doubted = [
+            (place, rfc6962.leaf_hash(entries[place]))
+            for place, verdict in zip(places, verdicts, strict=True)
+            if isinstance(verdict, Problem) and verdict.kind in MAY_BE_LOGGED
+        ]
+        found = await asyncio.gather(*(self._find(leaf) for _, leaf in doubted))
+        for (place, leaf), known in zip(doubted, found, strict=True):
+            if known is not None:
+                results[place] = _item(msgspec.structs.replace(known, fresh=False), leaf, checkpoints)
 
     # -- steps --------------------------------------------------------------------------------------------------------
 
     async def allow(self, entry: bytes) -> Logged:
         """Logs a statement that only the operator may log. Raises Problem."""
-        admitted, _ = self._admission.judge(entry, operator=True)
-        logged = await self._log(admitted, None)
-        await self.refresh()
-        return logged
+        return await self._enter(entry, operator=True)
 
-    async def _judge(self, entry: bytes) -> tuple[Admitted, str | None]:
+    def policy_from(self, policy: Callable[[], LogPolicy | None]) -> None:
+        """Where the log's newest policy is to be had, by which the next one is judged."""
+        self._admission.policy = policy
+
+    async def _enter(self, entry: bytes, *, operator: bool = False) -> Logged:
+        """Judges and logs one entry, and does so again where its namespace changed on the way. Raises Problem."""
+        for left in reversed(range(ROUNDS)):
+            verdict = await self._judge(entry, operator)
+            if isinstance(verdict, Problem):
+                known = await self._find(rfc6962.leaf_hash(entry)) if verdict.kind in MAY_BE_LOGGED else None
+                self._metrics.entry(verdict.status if known is None else 200)
+                if known is None:
+                    raise verdict
+                return msgspec.structs.replace(known, fresh=False)
+            admitted, name = verdict
+            outcome = await self._log(admitted, None if operator else name)
+            if changes_namespace(admitted):
+                await self._hear()  # what it changes is in force here at once
+            if not left or not _is_stale(outcome):
+                break
+            await self._hear()
+        return _accepted(outcome)
+
+    async def _hear(self) -> None:
+        """``refresh`` for the sake of a request. Raises Problem."""
+        try:
+            await self.refresh()
+        except (UnavailableError, Full) as error:
+            raise _unpublished(error.message, error.retry_after or 5) from error
+
+    async def _judge(self, entry: bytes, operator: bool = False) -> Verdict:
         known = self._admission.namespaces.upto
-        verdict = await self._judges.one(entry)
-        if isinstance(verdict, Problem) and await self._heard_news(verdict, known):
+        verdict = self._judges.for_operator(entry) if operator else await self._judges.one(entry)
+        if isinstance(verdict, Problem) and not operator and await self._heard_news(verdict, known):
             (verdict,) = self._judges.judge([entry])
-        if isinstance(verdict, Problem):
-            self._metrics.entry(verdict.status)
-            raise verdict
         return verdict
 
     async def _heard_news(self, problem: Problem, known: int) -> bool:
@@ -201,9 +266,12 @@ class Submissions:
         if doubted and await self._heard_news(doubted[0][1], known):
             for place, _ in doubted:
                 (verdicts[place],) = self._judges.judge([entries[place]])
+        # A batch keeps its order: a version of a namespace is in force for what comes after it.
+        if any(not isinstance(verdict, Problem) and changes_namespace(verdict[0]) for verdict in verdicts):
+            return await self._judges.in_order(entries, verdicts)
         return verdicts
 
-    async def _log(self, admitted: Admitted, name: str | None) -> Logged:
+    async def _log(self, admitted: Admitted, name: str | None) -> Logged | Rejected:
         """Submits one entry. Raises Problem."""
         if not self._quota.take(name):
             known = await self._find(admitted.leaf)
@@ -214,12 +282,10 @@ class Submissions:
             return known
         try:
             (outcome,) = await self._submit_charged([admitted], [name])
-            if isinstance(outcome, Rejected):
-                raise _rejection(outcome)
         except Problem as problem:
             self._metrics.entry(problem.status)
             raise
-        self._metrics.entry(201 if outcome.fresh else 200)
+        self._metrics.entry(outcome.status if isinstance(outcome, Rejected) else 201 if outcome.fresh else 200)
         return outcome
 
     async def _submit_charged(self, entries: Sequence[Admitted], names: Sequence[str | None]) -> Sequence[Outcome]:
@@ -239,10 +305,6 @@ class Submissions:
                 return await self._pool.submit(entries)
         except Full as error:
             raise Problem(Kind.BUSY, error.message, retry_after=error.retry_after) from error
-        except Frozen as error:
-            raise Problem(
-                Kind.FROZEN, error.message, hint=f"the log that goes on: {error.successor}" if error.successor else None
-            ) from error
         except UnavailableError as error:
             raise _unpublished(error.message, error.retry_after or 5) from error
         except TimeoutError as error:
@@ -310,7 +372,29 @@ def _refused(problem: Problem) -> BatchItem:
 
 
 def _rejection(outcome: Rejected) -> Problem:
-    return Problem(outcome.kind, outcome.detail, status=outcome.status, leaf=outcome.leaf)
+    return Problem(
+        outcome.kind,
+        outcome.detail,
+        status=outcome.status,
+        leaf=outcome.leaf,
+        expected=outcome.expected,
+        actual=outcome.actual,
+        hint=outcome.hint,
+    )
+
+
+def _accepted(outcome: Outcome) -> Logged:
+    if isinstance(outcome, Rejected):
+        raise _rejection(outcome)
+    return outcome
+
+
+def _is_stale(outcome: Outcome) -> bool:
+    return isinstance(outcome, Rejected) and outcome.kind == STALE
+
+
+def _refusal(item: BatchItem | None) -> bool:
+    return item is not None and item.problem is not None
 
 
 def _unpublished(detail: str, retry_after: float) -> Problem:

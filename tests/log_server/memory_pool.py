@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from teelog.keys import Algorithm, private_key_from_seed
-from teelog.log_server.seams import Admitted, Logged, Outcome, Rejected
+from teelog.log_server.seams import NAMESPACE, Admitted, Logged, Outcome, Rejected
 from teelog.tlog import note, rfc6962, tiles
 from teelog.tlog.checkpoint import Checkpoint
 from teelog.tlog.vkey import NoteSigner, SignatureType
@@ -22,11 +22,15 @@ SIGNER = NoteSigner.of(
 
 
 class MemoryPool:
-    """refusal: raised by every submission while it is set. gate: nothing is published while it is cleared."""
+    """refusal: raised by every submission while it is set. rejection: of every new entry while it is set.
+
+    gate: nothing is published while it is cleared.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.refusal: Exception | None = None
+        self.rejection: Rejected | None = None
         self.gate = asyncio.Event()
         self.gate.set()
         self.entries: list[bytes] = []
@@ -76,10 +80,13 @@ class MemoryPool:
             return known, False, False
         if entry.statement is not None and (same := self._statements.get(entry.statement)) is not None:
             return self._reject("conflict", self.leaves[same]), False, False
-        if entry.namespace is not None:
-            if entry.version != self._versions.get(entry.namespace, 0):
+        if self.rejection is not None:
+            return self.rejection, False, False
+        place = entry.place
+        if place is not None and place.kind == NAMESPACE:
+            if place.position != self._versions.get(place.name, 0):
                 return self._reject("conflict", None), False, False
-            self._versions[entry.namespace] = entry.version + 1
+            self._versions[place.name] = place.position + 1
             self._namespaces.append((self.size, entry.entry))
         self._known[entry.leaf] = self.size
         if entry.statement is not None:

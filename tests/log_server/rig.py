@@ -18,7 +18,7 @@ from teelog.log_server.config import Config
 from teelog.log_server.delivery import Delivery, Failure, Proofs
 from teelog.log_server.directory import LogDirectory
 from teelog.log_server.intake import Intake
-from teelog.log_server.seams import Admitted, Logged, Outcome, Rejected, Request
+from teelog.log_server.seams import NAMESPACE, Admitted, Logged, Outcome, Place, Rejected, Request
 from teelog.log_server.sequencer import Sequencer
 from teelog.log_server.signing import LogSigner
 from teelog.log_server.state import SqliteState, read_only
@@ -159,9 +159,13 @@ def some(count: int, prefix: str = "e") -> list[Admitted]:
     return [raw(f"{prefix}{number}") for number in range(count)]
 
 
-def statement(text: str, variant: str = "", namespace: str | None = None, version: int = 0) -> Admitted:
+def statement(
+    text: str, variant: str = "", namespace: str | None = None, version: int = 0, prev: Admitted | None = None
+) -> Admitted:
     entry = (text + variant).encode()
-    return Admitted(entry, rfc6962.leaf_hash(entry), hashlib.sha256(text.encode()).digest(), namespace, version)
+    place = None if namespace is None else Place(NAMESPACE, namespace, version, prev.statement if prev else None)
+    statement_id = hashlib.sha256(text.encode()).digest()
+    return Admitted(entry, rfc6962.leaf_hash(entry), statement_id, place=place)
 
 
 QUICK = configuration.parse(f'origin = "{ORIGIN}"\n[disk]\nmin_free_bytes = 0\n'.encode())

@@ -15,7 +15,7 @@ import pytest
 from teelog.log_server.clock import SystemClock
 from teelog.log_server.create import create
 from teelog.log_server.pool_socket import PoolServer, SocketPool
-from teelog.log_server.seams import Admitted, Logged, Outcome, Pool, Rejected
+from teelog.log_server.seams import NAMESPACE, Admitted, Logged, Outcome, Place, Pool, Rejected
 from teelog.log_server.writer import Writer
 from teelog.tlog import rfc6962
 from teelog.tlog.checkpoint import open_checkpoint
@@ -76,9 +76,13 @@ def pool(log: Log) -> Pool:
     return log.pool
 
 
-def statement(text: str, variant: str = "", namespace: str | None = None, version: int = 0) -> Admitted:
+def statement(
+    text: str, variant: str = "", namespace: str | None = None, version: int = 0, prev: Admitted | None = None
+) -> Admitted:
     entry = (text + variant).encode()
-    return Admitted(entry, rfc6962.leaf_hash(entry), hashlib.sha256(text.encode()).digest(), namespace, version)
+    place = None if namespace is None else Place(NAMESPACE, namespace, version, prev.statement if prev else None)
+    statement_id = hashlib.sha256(text.encode()).digest()
+    return Admitted(entry, rfc6962.leaf_hash(entry), statement_id, place=place)
 
 
 def raw(entry: bytes) -> Admitted:

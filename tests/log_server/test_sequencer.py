@@ -90,19 +90,21 @@ def test_the_same_statement_in_other_bytes_is_409_naming_the_logged_leaf(tmp_pat
         assert made.check().size == 2
 
 
-def test_a_namespace_begins_once_and_later_versions_are_not_taken_yet(tmp_path: Path) -> None:
+def test_a_namespace_begins_once_and_a_later_version_follows_the_one_before(tmp_path: Path) -> None:
     with rig(tmp_path / "log") as made:
         one, two = statement("a", namespace="acme.example"), statement("b", namespace="acme.example")
         first, second = made.submit([one, two])  # type: ignore[misc]
         assert isinstance(first, Logged)
         assert (rejected(second).status, rejected(second).leaf) == (409, one.leaf)
         (third,) = made.submit([statement("c", namespace="acme.example", version=1)])  # type: ignore[misc]
-        assert rejected(third).status == 422
-        assert made.intake.namespaces(0) == [(1, one.entry)]
+        assert rejected(third).status == 409
+        following = statement("c", namespace="acme.example", version=1, prev=one)
+        made.logged([following])
+        assert made.intake.namespaces(0) == [(1, one.entry), (2, following.entry)]
         again = made.reopen().open()
-        assert again.intake.namespaces(0) == [(1, one.entry)]
+        assert again.intake.namespaces(0) == [(1, one.entry), (2, following.entry)]
         (fourth,) = again.submit([two])  # type: ignore[misc]
-        assert rejected(fourth).status == 409
+        assert (rejected(fourth).status, rejected(fourth).leaf) == (409, following.leaf)
         again.drop()
 
 

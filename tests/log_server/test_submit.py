@@ -15,8 +15,8 @@ from teelog.errors import UnavailableError
 from teelog.keys import PrivateKey
 from teelog.log_server.limits import Limits
 from teelog.log_server.quota import Quota
-from teelog.log_server.seams import Admitted, Frozen, Full
-from teelog.statement import admit, release
+from teelog.log_server.seams import Full, Rejected
+from teelog.statement import release
 from teelog.statement.intoto import Subject
 from teelog.statement.namespace import Role
 from teelog.tlog import rfc6962
@@ -119,11 +119,14 @@ async def test_AP_02_a_lost_quorum_is_503_and_says_what_to_do(server: Server) ->
 
 
 async def test_AP_02_after_the_freeze_it_is_410_and_reads_go_on(server: Server) -> None:
-    server.pool.refusal = Frozen("the log has ended", "log2.example/tee")
+    logged = release_file("1.0.0")
+    await server.post("/entries", logged)
+    server.pool.rejection = Rejected(410, "frozen", "the log has ended", hint="the log that goes on: log2.example/tee")
     answer = await server.post("/entries", release_file())
     assert (answer.status, answer.json["type"]) == (410, "urn:teelog:problem:frozen")
     assert "log2.example/tee" in answer.json["hint"]
     assert "Retry-After" not in answer.headers
+    assert (await server.post("/entries", logged)).status == 200  # what is logged keeps its place
     assert (await server.get("/checkpoint")).status == 200
 
 
@@ -263,30 +266,30 @@ async def test_AP_04_a_first_namespace_version_comes_through_the_operator_only(s
     assert "teelog log allow" in answer.json["hint"]
 
 
-async def test_AP_04_a_next_namespace_version_is_judged_and_not_taken_yet(server: Server) -> None:
+async def test_AP_04_a_next_namespace_version_is_judged_by_the_owners_before_it(server: Server) -> None:
     first = make.acme()
     new = make.key("new")
     changes: dict[str, Any] = {"version": 1, "prev": first.statement_id, "keys": (make.held(new, *make.OWNER_ROLES),)}
     assert (await server.post("/entries", make.namespace_file(new, **changes))).status == 403
     later = make.namespace_file(make.ACME, **changes)
-    before = server.pool.submitted
-    answer = await server.post("/entries", later)
-    assert (answer.status, answer.json["type"]) == (422, "urn:teelog:problem:malformed-entry")
-    assert "not supported yet" in answer.json["detail"]
-    (item,) = (await batch(server, later))["results"]
-    assert item["problem"]["detail"] == answer.json["detail"]
-    assert server.pool.submitted == before
-
-
-async def test_a_namespace_version_that_is_logged_is_in_force_here(server: Server) -> None:
-    first, new = make.acme(), make.key("new")
-    keys = (make.held(new, *make.OWNER_ROLES),)
-    later = make.namespace_file(make.ACME, version=1, prev=first.statement_id, keys=keys)
-    parsed = admit.classify(later)
-    leaf, statement = rfc6962.leaf_hash(later), bytes.fromhex(parsed.statement_id)
-    await server.pool.submit([Admitted(later, leaf, statement, first.name, 1)])
+    assert (await server.post("/entries", later)).status == 201
+    # It is in force here at once.
     assert (await server.post("/entries", release_file("2", new))).status == 201
     assert (await server.post("/entries", release_file("3", make.ACME))).status == 403
+    # A client that lost the answer sends the same bytes again.
+    again = await server.post("/entries", later)
+    assert (again.status, proven(again, later)) == (200, 1)
+    (item,) = (await batch(server, later))["results"]
+    assert (item["status"], item["index"]) == (200, "1")
+
+
+async def test_a_namespace_version_that_does_not_follow_is_409_naming_the_head(server: Server) -> None:
+    first = make.acme()
+    for changes in ({"version": 2, "prev": first.statement_id}, {"version": 1, "prev": "ab" * 32}):
+        answer = await server.post("/entries", make.namespace_file(**changes))
+        assert (answer.status, answer.json["type"]) == (409, "urn:teelog:problem:conflict")
+        assert answer.json["expected"] == f"version 1, prev {first.statement_id}"
+    assert server.pool.size == 1
 
 
 async def test_a_key_on_its_way_out_signs_what_comes_before_its_until(tmp_path: Path) -> None:

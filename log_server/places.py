@@ -1,0 +1,42 @@
+"""The place in a chain that a statement claims."""
+
+from __future__ import annotations
+
+from teelog.log_server.seams import LOG_POLICY, NAMESPACE, STATUS, Admitted, Place
+from teelog.statement.admit import ParsedEntry
+from teelog.statement.log_policy import LogPolicyPredicate
+from teelog.statement.namespace import NamespacePredicate
+from teelog.statement.status import StatusPredicate
+from teelog.tlog import rfc6962
+
+
+def claimed(parsed: ParsedEntry) -> Place | None:
+    """None for a statement that is in no chain."""
+    predicate = parsed.predicate
+    if isinstance(predicate, StatusPredicate):
+        releases = tuple(bytes.fromhex(item.release) for item in predicate.allowed_now)
+        return Place(
+            STATUS,
+            predicate.stream,
+            predicate.seq,
+            _prev(predicate.prev),
+            predicate.is_closed,
+            predicate.successor,
+            releases,
+        )
+    if isinstance(predicate, NamespacePredicate):
+        return Place(NAMESPACE, predicate.namespace, predicate.version, _prev(predicate.prev))
+    if isinstance(predicate, LogPolicyPredicate):
+        frozen = predicate.frozen
+        successor = None if frozen is None else frozen.successor
+        return Place(LOG_POLICY, "", predicate.version, _prev(predicate.prev), frozen is not None, successor)
+    return None
+
+
+def admitted(entry: bytes, parsed: ParsedEntry, under: bytes | None = None, before: int | None = None) -> Admitted:
+    """A judged entry as the pool takes it."""
+    return Admitted(entry, rfc6962.leaf_hash(entry), bytes.fromhex(parsed.statement_id), under, before, claimed(parsed))
+
+
+def _prev(statement_id: str | None) -> bytes | None:
+    return None if statement_id is None else bytes.fromhex(statement_id)
