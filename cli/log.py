@@ -61,9 +61,10 @@ def group() -> None:
 @click.option("--raw", is_flag=True, help="Take any bytes on POST /add: for load tests. Stated in entry 0 for good.")
 @output.json_option
 def init(log: Path, origin: str, raw: bool, private_results: bool) -> None:
-    """Make a log: its settings, its keys (Ed25519, ML-DSA-44, and an operator's), its first entry.
+    """Make a log: its settings, its keys (Ed25519, ML-DSA-44, and an operator's), its first entry, its index log.
 
-    LOG must not exist, or be empty. Prints the log's vkeys, which LOG/log.vkey holds too.
+    LOG must not exist, or be empty. Prints the log's vkeys, which LOG/log.vkey holds too; the index log's are in
+    LOG/index/log.vkey.
 
     Example: teelog log init LOG --origin log.example/tee
     """
@@ -79,6 +80,7 @@ def init(log: Path, origin: str, raw: bool, private_results: bool) -> None:
             "schema": "teelog-log/v1",
             "origin": origin,
             "vkeys": vkeys,
+            "index_vkeys": [str(key) for key in made.index_vkeys],
             "directory": log,
             "operator": made.operator,
             "log_policy": made.policy_id,
@@ -94,10 +96,14 @@ def init(log: Path, origin: str, raw: bool, private_results: bool) -> None:
 @policies.policy_option
 @click.option("--admin", "admin_listen", metavar="HOST:PORT", help="Where /metrics, /healthz, /readyz are; private.")
 @click.option("--workers", default=0, metavar="N", help="Front processes beside the one that writes.  [default: none]")
-def serve(log: Path, listen: str, policy_file: str, admin_listen: str | None, workers: int) -> None:
+@click.option("--index-policy", metavar="FILE", help="Policy of the index log: with it, the index is kept and served.")
+def serve(
+    log: Path, listen: str, policy_file: str, admin_listen: str | None, workers: int, index_policy: str | None
+) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    The policy names the witnesses that are asked and the quorum without which nothing is published.
+    The policy names the witnesses that are asked and the quorum without which nothing is published. The index log,
+    whose origin ends in /index/v1, has a policy of its own, with semantic witnesses.
 
     Example: teelog log serve LOG --listen 127.0.0.1:6960 --policy policy.txt
     """
@@ -106,6 +112,9 @@ def serve(log: Path, listen: str, policy_file: str, admin_listen: str | None, wo
 
     policy = policies.load(policy_file)
     policies.warn_if_unwitnessed(policy)
+    indexed = None if index_policy is None else policies.load(index_policy)
+    if indexed is not None:
+        policies.warn_if_unwitnessed(indexed)
 
     def ready(public: Address, admin: Address | None) -> None:
         if admin is not None:
@@ -118,6 +127,7 @@ def serve(log: Path, listen: str, policy_file: str, admin_listen: str | None, wo
         policy,
         admin_listen=None if admin_listen is None else parse_address(admin_listen),
         workers=workers,
+        index_policy=indexed,
         ready=ready,
     )
 
@@ -211,8 +221,7 @@ def status(log: Path) -> None:
             },
             "unpublished_batches": found.staged_batches,
             "namespaces": [
-                {"namespace": name, "version": version, "index": index}
-                for name, version, index in found.namespaces
+                {"namespace": name, "version": version, "index": index} for name, version, index in found.namespaces
             ],
             "epoch": found.epoch,
             "raw": found.raw,

@@ -14,10 +14,10 @@ import msgspec
 from aiohttp import web
 
 from teelog.errors import TeelogError
+from teelog.log_server.index.front import IndexFront
 from teelog.log_server.limits import Limits, Retention
 from teelog.log_server.problems import NO_STORE
-from teelog.log_server.read import Reader
-from teelog.tlog import checkpoint, note
+from teelog.log_server.read import Reader, published_size
 
 SCHEMA = "teelog-log/v1"
 
@@ -32,11 +32,16 @@ CSP = (
 )
 
 
+_INDEX = """<li><a href="/index/checkpoint">/index/checkpoint</a>: the signed head of the log's index</li>
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class LogInfo:
     """A log as its configuration describes it.
 
-    vkeys: of the log. witnesses: (name, vkey, url or None). intervals: name -> seconds.
+    vkeys: of the log. witnesses: (name, vkey, url or None). intervals: name -> seconds. index: the index log, if it is
+    served.
     """
 
     origin: str
@@ -45,36 +50,40 @@ class LogInfo:
     raw: bool = False
     private_results: bool = False
     intervals: dict[str, float] = field(default_factory=dict)
+    index: LogInfo | None = None
 
 
 class About:
     """Answers ``/`` and ``/log.json``."""
 
-    def __init__(self, info: LogInfo, limits: Limits, retention: Retention, reader: Reader) -> None:
+    def __init__(
+        self, info: LogInfo, limits: Limits, retention: Retention, reader: Reader, index: IndexFront | None = None
+    ) -> None:
         self._info = info
         self._reader = reader
+        self._index = index
         shown = asdict(limits)
         for private in ("unlimited", "trusted_proxies", "cache_bytes"):
             del shown[private]
-        self._json = msgspec.json.encode(
-            {
-                "schema": SCHEMA,
-                "origin": info.origin,
-                "vkeys": info.vkeys,
-                "witnesses": [{"name": name, "vkey": vkey, "url": url} for name, vkey, url in info.witnesses],
-                "raw": info.raw,
-                "private_results": info.private_results,
-                "intervals_s": info.intervals,
-                "limits": {"entry_bytes": 65_535, **shown},
-                # R-12: numbers of 64 bits are strings.
-                "min_index": str(retention.min_index),
-                "retention": retention.policy or None,
-            }
-        )
+        self._json = {
+            "schema": SCHEMA,
+            **_identity(info),
+            "raw": info.raw,
+            "private_results": info.private_results,
+            "intervals_s": info.intervals,
+            "limits": {"entry_bytes": 65_535, **shown},
+            # R-12: numbers of 64 bits are strings.
+            "min_index": str(retention.min_index),
+            "retention": retention.policy or None,
+            "index": None,
+        }
 
     async def get_json(self, _request: web.BaseRequest) -> web.Response:
         headers = {"Content-Type": "application/json", "Cache-Control": NO_STORE, "X-Content-Type-Options": "nosniff"}
-        return web.Response(body=self._json + b"\n", headers=headers)
+        members = self._json
+        if self._info.index is not None and self._index is not None:
+            members = members | {"index": _identity(self._info.index) | await self._index.state()}
+        return web.Response(body=msgspec.json.encode(members) + b"\n", headers=headers)
 
     async def get_page(self, _request: web.BaseRequest) -> web.Response:
         headers = {
@@ -101,7 +110,7 @@ It holds {html.escape(self._size())}.</p>{raw}
 <ul><li><a href="/checkpoint">/checkpoint</a>: the signed head of the log</li>
 <li>/tile/&lt;L&gt;/&lt;N&gt;, /tile/entries/&lt;N&gt;: its tree and entries (c2sp.org/tlog-tiles)</li>
 <li>/entries/&lt;leaf hash&gt;: the proof of an entry (c2sp.org/tlog-proof)</li>
-<li><a href="/log.json">/log.json</a>: limits and intervals</li></ul>
+{_INDEX if info.index else ""}<li><a href="/log.json">/log.json</a>: limits and intervals</li></ul>
 <h2>Keys</h2><p>For comparison only: a verifier takes keys from its own policy file.</p><ul>{keys}</ul>
 <h2>Witnesses</h2><ul>{witnesses}</ul>
 </body></html>
@@ -114,6 +123,6 @@ It holds {html.escape(self._size())}.</p>{raw}
             return "no published checkpoint"
 
 
-def published_size(data: bytes) -> int:
-    """The size in a checkpoint of our own, as it lies in our directory. Raises MalformedError."""
-    return checkpoint.parse_body(note.parse(data).claimed_text()).size
+def _identity(info: LogInfo) -> dict[str, object]:
+    witnesses = [{"name": name, "vkey": vkey, "url": url} for name, vkey, url in info.witnesses]
+    return {"origin": info.origin, "vkeys": info.vkeys, "witnesses": witnesses}

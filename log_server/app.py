@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from aiohttp import hdrs, web
 
 from teelog.errors import TeelogError, UnavailableError
-from teelog.log_server.about import About, LogInfo, published_size
+from teelog.log_server.about import About, LogInfo
 from teelog.log_server.admission import Admission, Namespaces
+from teelog.log_server.directory import LogDirectory
 from teelog.log_server.guard import client_address, guarded
+from teelog.log_server.index.front import IndexFront
 from teelog.log_server.limits import Limits, Retention, networks
 from teelog.log_server.metrics import FrontMetrics, Metrics
 from teelog.log_server.problems import Kind, Problem
-from teelog.log_server.read import Objects, Reader
+from teelog.log_server.read import Objects, Reader, published_size
 from teelog.log_server.seams import Pool
 from teelog.log_server.submit import Submissions
 from teelog.serving import GuardedServer
@@ -46,7 +48,7 @@ def _get(name: str, handler: Handler) -> Route:
 class Front:
     """Everything before the pool, as one handler of requests: ``start`` before the first, ``close`` after the last.
 
-    alone: False beside other fronts of the same log.
+    alone: False beside other fronts of the same log. index: the index log's directory, if it is served.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Front:
         retention: Retention | None = None,
         metrics: FrontMetrics | None = None,
         alone: bool = True,
+        index: LogDirectory | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.metrics: FrontMetrics = metrics or Metrics()
@@ -66,7 +69,8 @@ class Front:
         self.reader = Reader(objects, retention, self.limits.cache_bytes)
         judge = Admission(Namespaces(info.origin), self._size, private_results=info.private_results)
         self.submissions = Submissions(pool, judge, self.limits, self.metrics, alone=alone)
-        about = About(info, self.limits, retention, self.reader)
+        self.index = None if index is None else IndexFront(index, self.reader.checkpoint, self.limits.cache_bytes // 4)
+        about = About(info, self.limits, retention, self.reader, self.index)
         self._proxies = networks(self.limits.trusted_proxies, "trusted_proxies")
         self._in_flight: Counter[str] = Counter()
         self._tiles = _get("tile", self.reader.get_tile)
@@ -78,6 +82,10 @@ class Front:
             "/entries": Route("submit", {"POST": self.submissions.post_entry}),
             "/entries/batch": Route("batch", {"POST": self.submissions.post_batch}),
         }
+        if self.index is not None:
+            self._exact["/index/checkpoint"] = _get("index", self.index.reader.get_checkpoint)
+            self._index_tiles = _get("index", self.index.reader.get_tile)
+            self._lookups = _get("lookup", self.index.get)
         if info.raw:
             self._exact["/add"] = Route("add", {"POST": self.submissions.post_raw})
 
@@ -98,6 +106,8 @@ class Front:
 
     def close(self) -> None:
         self.submissions.close()
+        if self.index is not None:
+            self.index.close()
 
     def server(self) -> GuardedServer:
         """The aiohttp server to bind."""
@@ -130,6 +140,15 @@ class Front:
             return self._tiles
         if path.startswith("/entries/"):
             return self._entries
+        if path.startswith("/index/"):
+            if self.index is None:
+                raise Problem(
+                    Kind.NOT_FOUND, "this log serves no index", hint="its operator starts it with --index-policy"
+                )
+            if path.startswith("/index/v1/"):
+                return self._lookups
+            if path.startswith("/index/tile/"):
+                return self._index_tiles
         raise Problem(Kind.NOT_FOUND, "there is nothing at this path")
 
     async def _counted(self, request: web.BaseRequest, handler: Handler) -> web.Response:

@@ -24,7 +24,7 @@ OUTCOMES = {
     429: "quota",
     503: "unavailable",
 }
-ROUTES = ("about", "log.json", "checkpoint", "tile", "submit", "batch", "entry", "add", "other")
+ROUTES = ("about", "log.json", "checkpoint", "tile", "submit", "batch", "entry", "add", "index", "lookup", "other")
 CLASSES = ("2xx", "4xx", "5xx")
 
 
@@ -87,7 +87,7 @@ class Metrics:
             found[0].observe(seconds)
 
     def watch(self, status: Callable[[], Mapping[str, Any]]) -> None:
-        """status: ``Writer.status``, with ``published_age_s`` beside it."""
+        """status: ``Writer.status``, with ``published_age_s`` and ``index`` (``IndexProcess.status``) beside it."""
         self.registry.register(_Status(status))
 
     def exposition(self) -> bytes:
@@ -105,6 +105,15 @@ _GAUGES = {
 }
 
 
+_INDEX_GAUGES = {
+    "running": ("teelog_index_running", "1 unless the index has stopped"),
+    "size": ("teelog_index_checkpoint_size", "Size of the published index checkpoint"),
+    "input_size": ("teelog_index_input_size", "Entries of the log that it is of"),
+    "mapped_size": ("teelog_index_mapped_size", "Entries of the log that are mapped, published or not"),
+    "lag": ("teelog_index_lag_entries", "Published entries that no published index covers"),
+}
+
+
 class _Status(Collector):
     def __init__(self, status: Callable[[], Mapping[str, Any]]) -> None:
         self._status = status
@@ -117,12 +126,22 @@ class _Status(Collector):
         for key, (name, text) in _GAUGES.items():
             if status.get(key) is not None:
                 yield GaugeMetricFamily(name, text, float(status[key]))
-        answers = CounterMetricFamily("teelog_cosign_answers", "Cosignatures that came", labels=["witness"])
-        alarms = GaugeMetricFamily(
-            "teelog_cosign_alarm", "1 for a witness that is not asked any more", labels=["witness"]
-        )
-        for witness in status.get("witnesses", ()):
-            answers.add_metric([witness["name"]], witness["answers"])
-            alarms.add_metric([witness["name"]], 1.0 if witness["alarm"] else 0.0)
-        yield answers
-        yield alarms
+        yield from _witnesses("teelog", status.get("witnesses", ()))
+        index = status.get("index")
+        if index is not None:
+            index = index | {"lag": max(0, (status.get("published_size") or 0) - index["input_size"])}
+            for key, (name, text) in _INDEX_GAUGES.items():
+                yield GaugeMetricFamily(name, text, float(index[key]))
+            yield from _witnesses("teelog_index", index["witnesses"])
+
+
+def _witnesses(prefix: str, witnesses: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
+    answers = CounterMetricFamily(f"{prefix}_cosign_answers", "Cosignatures that came", labels=["witness"])
+    alarms = GaugeMetricFamily(
+        f"{prefix}_cosign_alarm", "1 for a witness that is not asked any more", labels=["witness"]
+    )
+    for witness in witnesses:
+        answers.add_metric([witness["name"]], witness["answers"])
+        alarms.add_metric([witness["name"]], 1.0 if witness["alarm"] else 0.0)
+    yield answers
+    yield alarms

@@ -21,7 +21,7 @@ from aiohttp import web
 from teelog.errors import MalformedError, UnavailableError
 from teelog.log_server.limits import Retention
 from teelog.log_server.problems import NO_STORE, Kind, Problem
-from teelog.tlog import tiles
+from teelog.tlog import checkpoint, note, tiles
 from teelog.tlog.tiles import HEIGHT, WIDTH, Bundle, Tile
 
 TEXT = "text/plain; charset=utf-8"
@@ -91,11 +91,12 @@ class Cache:
 
 
 class Reader:
-    """Answers the read paths."""
+    """Answers the read paths. prefix: of all of them."""
 
-    def __init__(self, objects: Objects, retention: Retention, cache_bytes: int) -> None:
+    def __init__(self, objects: Objects, retention: Retention, cache_bytes: int, prefix: str = "") -> None:
         self._objects = objects
         self._retention = retention
+        self._at = len(prefix) + 1
         self._cache = Cache(cache_bytes)
 
     def checkpoint(self) -> bytes:
@@ -112,7 +113,7 @@ class Reader:
     async def get_tile(self, request: web.BaseRequest) -> web.Response:
         try:
             # TT-06, TT-07, TT-08: the raw path, undecoded, in its one spelling.
-            place = tiles.parse_path(request.raw_path[1:])
+            place = tiles.parse_path(request.raw_path[self._at :])
         except MalformedError:
             raise Problem(Kind.NOT_FOUND, "not a path of a tile or bundle") from None
         self._check_kept(place)
@@ -176,3 +177,8 @@ def accepts_gzip(lines: list[str]) -> bool:
         weight = next((p[2:] for p in parameters if p.startswith("q=")), "1")
         weights[coding] = weight.strip("0.") != ""
     return weights.get("gzip", weights.get("x-gzip", weights.get("*", False)))
+
+
+def published_size(data: bytes) -> int:
+    """The size in a checkpoint of our own, as it lies in our directory. Raises MalformedError."""
+    return checkpoint.parse_body(note.parse(data).claimed_text()).size

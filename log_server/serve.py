@@ -22,6 +22,7 @@ from pathlib import Path
 from aiohttp import web
 
 from teelog.errors import ConfigError, UnavailableError
+from teelog.index.leaf import origin_of
 from teelog.listen import Address, bind, bind_unix
 from teelog.log_server import config as configuration
 from teelog.log_server import journal, recovery
@@ -31,6 +32,8 @@ from teelog.log_server.app import Front
 from teelog.log_server.config import Config
 from teelog.log_server.directory import LogDirectory
 from teelog.log_server.guard import guarded
+from teelog.log_server.index import process as index_process
+from teelog.log_server.index.process import IndexProcess, Task
 from teelog.log_server.limits import Limits
 from teelog.log_server.metrics import FrontMetrics, Metrics
 from teelog.log_server.pool_socket import PoolServer, SocketPool
@@ -61,26 +64,32 @@ def serve(
     *,
     admin_listen: Address | None = None,
     workers: int = 0,
+    index_policy: Policy | None = None,
     ready: Ready = lambda _public, _admin: None,
 ) -> None:
     """Serves the log in ``path`` until SIGTERM or SIGINT.
 
-    workers: front processes; 0 = the front in this one. ready: called with the addresses in use, once requests are
-    taken. Raises ConfigError, Damaged, Conflict, RolledBack, UnavailableError (address in use, a front that ended); at
+    workers: front processes; 0 = the front in this one. index_policy: of the index log; None: no index. ready: called with
+    the addresses in use, once requests are taken. Raises ConfigError, Damaged, Conflict, RolledBack, UnavailableError (address in use, a front that ended); at
     the end what stopped the writer, if anything did: until then reads go on.
     """
     if not 0 <= workers <= MAX_WORKERS:
         raise ConfigError("wrong number of workers", expected=f"0 to {MAX_WORKERS}", actual=workers)
     journal.configure()
     config = configuration.load(path)
-    info = log_info(path, policy, config)
+    info = log_info(path, policy, config, index_policy)
     sockets, bound = bind(listen, max(1, workers))
+    index = None
+    if index_policy is not None:
+        index = IndexProcess.fork(Task(LogDirectory(path), index_policy, config), sockets, new_loop)
 
     async def work(listening: socket.socket, line: socket.socket) -> None:
+        if index is not None:
+            index.let_go()
         await _front_process(path, config, info, listening, line)
 
     crew = Crew.fork(sockets, work, new_loop) if workers else None
-    served = Served(path, policy, config, info, bound, admin_listen, ready)
+    served = Served(path, policy, config, info, bound, admin_listen, ready, index)
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(_serve(served, sockets[0], crew))
 
@@ -96,22 +105,32 @@ class Served:
     bound: Address
     admin_listen: Address | None
     ready: Ready
+    index: IndexProcess | None = None
 
 
 async def _serve(served: Served, listening: socket.socket, crew: Crew | None) -> None:
     stopping = stop_on_signals()
     async with AsyncExitStack() as stack:
+        index = served.index
+        if index is not None:
+            stack.push_async_callback(index.close)
         if crew is not None:
             stack.push_async_callback(crew.close)
         writer = Writer.open(served.path, served.policy, served.config)
         stack.push_async_callback(writer.close)
         check_raw(writer, served.config)
         metrics = Metrics([item.name for item in writer.cosigners.witnesses])
-        metrics.watch(lambda: writer.status() | {"published_age_s": _age(writer)})
+        metrics.watch(
+            lambda: (
+                writer.status() | {"published_age_s": _age(writer), "index": None if index is None else index.status()}
+            )
+        )
         writer.sequencer.sealed = metrics.sealed
         writer.cosigners.answered = metrics.cosigned
         loop = asyncio.get_running_loop()
         writer.sequencer.stopped.add_done_callback(lambda end: loop.call_soon_threadsafe(_stopped, end, stopping))
+        if index is not None:
+            follow(index, writer)
         writer.start()
         await _until_open(writer, stopping)
         front = await start_front(stack, writer.pool, served.path, served.config, served.info, metrics)
@@ -177,6 +196,14 @@ async def _front_process(
     writer.close()
 
 
+def follow(index: IndexProcess, writer: Writer) -> None:
+    """Tells the index of every published checkpoint, and has sealing wait for it where it is too far behind."""
+    sequencer = writer.sequencer
+    sequencer.published = index.ring
+    sequencer.held = lambda: index.behind(sequencer.memory.published_size)
+    index.watch(writer.intake.wake)
+
+
 def _stopped(end: Future[None], stopping: asyncio.Event) -> None:
     error = end.exception()
     if isinstance(error, RolledBack):
@@ -207,17 +234,18 @@ def check_raw(writer: Writer, config: Config) -> None:
             )
 
 
-def log_info(path: Path, policy: Policy, config: Config) -> LogInfo:
+def log_info(path: Path, policy: Policy, config: Config, index_policy: Policy | None = None) -> LogInfo:
     """What the log tells about itself. Raises ConfigError."""
-    try:
-        vkeys = LogDirectory(path).vkeys.read_text("utf-8").split()
-    except OSError as error:
-        raise ConfigError(f"{LogDirectory(path).vkeys} cannot be read", actual=error.strerror) from error
+    directory = LogDirectory(path)
     intervals = config.intervals
+    index = None
+    if index_policy is not None:
+        index_process.check(directory, config.origin, index_policy)
+        index = LogInfo(origin_of(config.origin), _vkeys(directory.index), _witnesses(index_policy))
     return LogInfo(
         config.origin,
-        tuple(vkeys),
-        tuple((item.name, str(item.key), item.url) for item in policy.witnesses.values()),
+        _vkeys(directory),
+        _witnesses(policy),
         config.admission.raw,
         config.admission.private_results,
         {
@@ -225,7 +253,16 @@ def log_info(path: Path, policy: Policy, config: Config) -> LogInfo:
             "checkpoint": intervals.checkpoint_ms / 1000,
             "republish": float(intervals.republish_s),
         },
+        index,
     )
+
+
+def _vkeys(directory: LogDirectory) -> tuple[str, ...]:
+    return tuple(str(key) for key in directory.verifiers())
+
+
+def _witnesses(policy: Policy) -> tuple[tuple[str, str, str | None], ...]:
+    return tuple((item.name, str(item.key), item.url) for item in policy.witnesses.values())
 
 
 async def start_front(
@@ -242,7 +279,14 @@ async def start_front(
     objects = Directory(path / "public")
     stack.callback(objects.close)
     front = Front(
-        pool, objects, info, limits=config.limits, retention=config.retention, metrics=metrics, alone=alone
+        pool,
+        objects,
+        info,
+        limits=config.limits,
+        retention=config.retention,
+        metrics=metrics,
+        alone=alone,
+        index=None if info.index is None else LogDirectory(path).index,
     )
     stack.callback(front.close)
     await front.start()

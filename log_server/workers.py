@@ -141,13 +141,13 @@ class Crew:
         workers, self._workers = self._workers, []
         for worker in workers:
             os.kill(worker.pid, signal.SIGTERM)  # not yet reaped, so the number is still its own
-        await asyncio.gather(*(_reap(worker.pid) for worker in workers))
+        await asyncio.gather(*(reap(worker.pid) for worker in workers))
         await asyncio.gather(*self._watching)
         for worker in workers:
             worker.line.close()
 
 
-async def _reap(pid: int) -> None:
+async def reap(pid: int) -> None:
     """Waits for a process's end, and sees to it."""
     waiting = asyncio.create_task(asyncio.to_thread(os.waitpid, pid, 0))
     done, _ = await asyncio.wait({waiting}, timeout=GRACE_SECONDS)

@@ -1,7 +1,7 @@
 """The main log as its index reads it: what is published, from the public files alone.
 
-Nothing that the main log's writer holds in memory is used: the index could as well be built elsewhere. Entries are hashed
-again on their way, and have to lead to the published root.
+Nothing that the main log's writer holds in memory is used: the index could as well be built elsewhere. Entries are
+hashed again on their way, and have to lead to the published root.
 """
 
 from __future__ import annotations
@@ -47,7 +47,6 @@ class MainLog:
         self.vkeys = directory.verifiers()
         self._files = Files(directory.public)
         self._tree = Tree(self._files)
-        self._compact = CompactRange(0, ())
 
     def published(self) -> Published:
         """The newest published checkpoint. Raises UnavailableError, Damaged."""
@@ -64,24 +63,25 @@ class MainLog:
             raise Damaged("a checkpoint is not the main log's", actual=error.message) from error
         return Published(found.checkpoint.size, found.checkpoint.root, data, found.note)
 
-    def begin(self, size: int, at: Published) -> None:
-        """``entries`` begin at ``size``, which ``at`` covers. Raises Damaged."""
-        if size > at.size:
-            raise Damaged("the index knows more entries than the main log", expected=at.size, actual=size)
-        self._compact = CompactRange.load(size, self._tree.reader(at.size))
+    def entries(self, start: int, upto: Published, step: Callable[[], None] = lambda: None) -> Iterator[bytes]:
+        """The entries from ``start`` up to the size of ``upto``, once all of them are hashed and lead to its root.
 
-    def entries(self, upto: Published, read: Callable[[int], None] = lambda _: None) -> Iterator[bytes]:
-        """The entries from where the last call ended up to the size of ``upto``.
-
-        read: told how far it is, once a bundle; may raise to end it. Raises Damaged at the end if they do not lead to
-        ``upto``'s root; whatever ends it early, ``begin`` has to come before the next call.
+        step: called once a bundle; may raise to end it. Raises Damaged before the first entry.
         """
-        compact = self._compact
-        while compact.size < upto.size:
-            read(compact.size)
-            index, skip = divmod(compact.size, WIDTH)
-            bundle = self._tree.bundle(index, upto.size)[skip:]
+        if start > upto.size:
+            raise Damaged("the index knows more entries than the main log", expected=upto.size, actual=start)
+        compact = CompactRange.load(start, self._tree.reader(upto.size))
+        for bundle in self._bundles(start, upto.size, step):
             compact = compact.extend(bundle)
-            yield from bundle
         require_root(compact, upto.size, upto.root)
-        self._compact = compact
+        # Read a second time rather than kept: a whole log may be behind.
+        for bundle in self._bundles(start, upto.size, step):
+            yield from bundle
+
+    def _bundles(self, start: int, size: int, step: Callable[[], None]) -> Iterator[list[bytes]]:
+        while start < size:
+            step()
+            index, skip = divmod(start, WIDTH)
+            bundle = self._tree.bundle(index, size)[skip:]
+            start += len(bundle)
+            yield bundle

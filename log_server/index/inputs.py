@@ -1,0 +1,48 @@
+"""The cosigned main checkpoint of each of the newest index leaves: one file an input size.
+
+The leaf itself holds the log's own line alone. A verifier needs the main checkpoint of that very size with the
+witnesses' lines, which the main log no longer shows once it has grown.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from teelog.log_server import durable
+
+
+class Inputs:
+    """``directory``: exists. One process writes, any reads."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def read(self, size: int) -> bytes | None:
+        """The note for a main log of ``size`` entries, None if it is not kept."""
+        try:
+            return (self._directory / str(size)).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def keep(self, size: int, note: bytes) -> bool:
+        """Keeps ``note``, durably, in the place of an older one; False if it is there already."""
+        if self.read(size) == note:
+            return False
+        temporary = self._directory / ".new"
+        temporary.unlink(missing_ok=True)  # of a process that was killed
+        durable.write_new(temporary, note, 0o644)
+        temporary.replace(self._directory / str(size))
+        durable.fsync_directory(self._directory)
+        return True
+
+    def drop(self, below: int) -> None:
+        """Forgets what is of a smaller size."""
+        for size in self.sizes():
+            if size < below:
+                (self._directory / str(size)).unlink(missing_ok=True)
+
+    def sizes(self) -> list[int]:
+        """Of all that is kept, ascending."""
+        return sorted(
+            int(path.name) for path in self._directory.iterdir() if path.name.isascii() and path.name.isdigit()
+        )
