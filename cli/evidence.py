@@ -170,7 +170,7 @@ def verify(
     expected = Expected(nonce, report_data, None if binds is None else _bound(binds))
     verdict = Verdict(tuple(_judge(evidence, certificates, expected, at, frozenset(without), roots)), at)
     _tell(evidence, verdict)
-    findings.check(verdict, historical, "teelog evidence verify --help: an option gives the input, or --without NAME")
+    findings.check(verdict, historical, findings.hint(verdict))
 
 
 def _bound(path: str) -> bytes:

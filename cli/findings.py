@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from teelog.cli import output
 from teelog.errors import NotEstablished, TeelogError, VerificationError
 from teelog.evidence.certificates import utc
-from teelog.verdict import Finding, Outcome, Overall, Verdict
+from teelog.verdict import Check, Finding, Outcome, Overall, Verdict
+
+HINTS = {
+    Check.HARDWARE: "teelog evidence show FILE; --endorsement gives the certificate that goes with it",
+    Check.FRESHNESS: "--nonce HEX or --report-data HEX: what was asked of the TEE",
+    Check.BINDING: "--binds FILE: the TLS key or output that the evidence should commit to",
+}
+
+
+def hint(verdict: Verdict, hints: Mapping[Check, str] = HINTS) -> str | None:
+    """What to try where the verdict is not established for want of an input: by the first such check."""
+    if verdict.overall is not Overall.NOT_ESTABLISHED:
+        return None
+    open_ = next((each.check for each in verdict.findings if each.outcome is Outcome.NOT_ESTABLISHED), None)
+    return None if open_ is None else hints.get(open_, f"waive it knowingly: --without {open_}")
 
 
 def lines(findings: Iterable[Finding]) -> list[str]:
     """Outcome, check, and what was established or why it was not, aligned; one line a detail."""
     rows: list[tuple[str, str, str]] = []
     for finding in findings:
-        texts = [finding.cause] if finding.cause is not None else list(finding.details)
+        texts = [*([finding.cause] if finding.cause is not None else []), *finding.details]
         rows.append((finding.outcome, finding.check, texts[0] if texts else ""))
         rows += [("", "", text) for text in texts[1:]]
     return output.columns(rows)
@@ -44,8 +58,8 @@ def overall(verdict: Verdict) -> str:
 def check(verdict: Verdict, historical: bool, hint: str | None = None) -> None:
     """Raises the error whose exit code the verdict has; returns for 0.
 
-    historical: the caller asked for a judgement at another time and takes it for that. hint: the command to try where a
-    check is not established.
+    historical: the caller asked for a judgement at another time and takes it for that. hint: what to try where a check
+    failed or is not established.
     """
     bad = _decisive(verdict)
     if bad is None:
@@ -59,7 +73,7 @@ def check(verdict: Verdict, historical: bool, hint: str | None = None) -> None:
         f"{bad.check}: {bad.cause}",
         expected=bad.expected,
         actual=bad.actual,
-        hint=hint if error is NotEstablished else None,
+        hint=hint,
     )
 
 

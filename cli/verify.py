@@ -32,9 +32,7 @@ MAX_EVIDENCE = 1 << 20  # bytes
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _GET = "teelog proof get RELEASE NAMESPACE --policy POLICY --out PROOF --out PROOF"
 _HINTS = {
-    Check.HARDWARE: "teelog evidence show FILE; --endorsement gives the certificate that goes with it",
-    Check.FRESHNESS: "--nonce HEX or --report-data HEX: what was asked of the TEE",
-    Check.BINDING: "--binds FILE: the TLS key or output that the evidence should commit to",
+    **findings.HINTS,
     Check.SIGNER: "--statement, --namespace; teelog trust pin TRUST NAMESPACE-FILE",
     Check.LOGGED: f"--proof, --namespace-proof: {_GET}",
     Check.WITNESSED: f"fetch a checkpoint with its quorum: {_GET}",
@@ -161,12 +159,12 @@ def command(
         historical=at is not None,
         state=state,
     )
-    if verdict.seen is not None and verdict.seen.checkpoints != seen.checkpoints:
-        _remember(state, trust, verdict, state_folder)
+    if state is not None and verdict.seen is not None and verdict.seen != seen:
+        _remember(state, trust, seen, verdict.seen, state_folder)
     if result_key is not None and result_out is not None:
         _write_result(verdict, result_key, result_out, verifier or stream.partition("/")[0])
     _report(verdict, historical, result_out)
-    findings.check(verdict, historical, _hint(verdict))
+    findings.check(verdict, historical, _hint(verdict, state, trust))
 
 
 def _read(path: str | None, limit: int, what: str) -> bytes | None:
@@ -183,9 +181,13 @@ def _bound(path: str | None) -> bytes | None:
     return None if path is None else commitments.bound_bytes(files.read(path, MAX_BOUND, "bound file"))
 
 
-def _hint(verdict: Verdict) -> str | None:
-    open_ = next((finding.check for finding in verdict.findings if finding.outcome is Outcome.NOT_ESTABLISHED), None)
-    return None if open_ is None else _HINTS.get(open_, f"waive it knowingly: --without {open_}")
+def _hint(verdict: Verdict, state: ClientState | None, trust: Trust) -> str | None:
+    if verdict.overall is Overall.FAILED:
+        if state is None or "seen before" not in (verdict[Check.SIGNER].cause or ""):
+            return None
+        path = state.followed_file(trust.main.logs[0].key)
+        return f"only if you pinned another chain on purpose, after a recovery of the name: delete {path}"
+    return findings.hint(verdict, _HINTS)
 
 
 # -- what was seen ----------------------------------------------------------------------------------------------------
@@ -204,11 +206,14 @@ def _open_state(folder: Path | None) -> ClientState | None:
 
 def _recall(state: ClientState | None, trust: Trust) -> Seen:
     seen = Seen()
-    for log in trust.main.logs if state is not None else ():
-        assert state is not None
-        known = state.latest(log.key)
+    if state is None:
+        return seen
+    for key in (log.key for log in trust.main.logs):
+        known = state.latest(key)
         if known is not None:
             seen = seen.with_larger(trust.origin, known.checkpoint.size, known.checkpoint.root, known.note)
+        for name, (version, statement_id) in state.namespaces(key).items():
+            seen = seen.with_namespace(name, version, statement_id)
     return seen
 
 
@@ -232,14 +237,16 @@ def _appraise(*, state: ClientState | None, **arguments: object) -> Verdict:
         ) from error
 
 
-def _remember(state: ClientState | None, trust: Trust, verdict: Verdict, folder: Path | None) -> None:
-    """The newest witnessed checkpoint; where no place was chosen, one that cannot be written is only told."""
-    found = verdict.seen.checkpoints.get(trust.origin) if verdict.seen else None
-    if state is None or found is None:
-        return
+def _remember(state: ClientState, trust: Trust, before: Seen, seen: Seen, folder: Path | None) -> None:
+    """The namespaces, and the newest witnessed checkpoint; where no place was chosen, trouble is only told."""
     from teelog.tlog.policy import verify_checkpoint
 
+    found = seen.checkpoints.get(trust.origin)
     try:
+        for log in trust.main.logs:
+            state.follow(log.key, seen.namespaces)
+        if found is None or found == before.checkpoints.get(trust.origin):
+            return
         trouble = state.observe_offline(verify_checkpoint(found.note, trust.main))
     except MisbehaviourError:
         raise

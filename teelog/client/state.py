@@ -1,6 +1,8 @@
-"""What this client remembers of each log: the largest checkpoint that it verified, by (origin, key).
+"""What this client remembers of each log, by (origin, key): the largest checkpoint that it verified, and the latest
+version of each namespace that it followed there.
 
     <state>/checkpoints/<SHA-256 of the vkey, hex>        the note; beside it the one before, ``.prev``
+    <state>/followed/<SHA-256 of the vkey, hex>           JSON: the latest version of each namespace; ``.prev`` too
     <state>/forks/<origin, made harmless>-<n>-<m>-<8 hex>.teelog-fork
     <state>/tiles/<SHA-256 of the vkey, hex>/...          a cache (``teelog.client.cache``)
 
@@ -15,9 +17,11 @@ import fcntl
 import hashlib
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from teelog.errors import (
     ConfigError,
@@ -45,6 +49,15 @@ class Remembered:
     note: bytes
 
 
+class _Version(msgspec.Struct, frozen=True):
+    version: int
+    statement: str
+
+
+class _Followed(msgspec.Struct, frozen=True):
+    namespaces: dict[str, _Version]
+
+
 class ClientState:
     """The folder. Made when the first checkpoint is remembered."""
 
@@ -60,13 +73,11 @@ class ClientState:
 
         R-19: a file that a power cut left behind as garbage accuses nobody; the one before it counts.
         """
-        for path in (self._path(key), self._path(key, ".prev")):
+        for path in (self._path(key), self._path(key).with_suffix(".prev")):
             try:
-                data = path.read_bytes()
+                data = _read(path)
             except FileNotFoundError:
                 continue
-            except OSError as error:
-                raise UnavailableError(f"cannot read {path}", actual=error.strerror) from error
             try:
                 return Remembered(open_checkpoint(data, [key], key.name).checkpoint, data)
             except (MalformedError, VerificationError):
@@ -109,7 +120,7 @@ class ClientState:
                 if self.latest(key) != known:
                     continue  # another process was faster: compare with what it left
                 if known is None or known.checkpoint.size < seen.checkpoint.size:
-                    self._store(key, seen.note)
+                    _replace(self._path(key), seen.note)
                 return None
 
     async def _compare(self, key: VerifierKey, known: Remembered, seen: Remembered, prove: Prove | None) -> str | None:
@@ -144,6 +155,30 @@ class ClientState:
             evidence=found.encode(),
         )
 
+    def namespaces(self, key: VerifierKey) -> dict[str, tuple[int, str]]:
+        """Name -> version and statement id of the latest version followed on the log that signs with ``key``."""
+        path = self.followed_file(key)
+        for each in (path, path.with_suffix(".prev")):
+            with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):  # R-19, as above
+                found = msgspec.json.decode(_read(each), type=_Followed)
+                return {name: (it.version, it.statement) for name, it in found.namespaces.items()}
+        return {}
+
+    def follow(self, key: VerifierKey, namespaces: Mapping[str, tuple[int, str]]) -> None:
+        """Remembers these, where they are later than what is known: the memory only moves forward."""
+        if not namespaces:
+            return
+        with self._locked():
+            known = self.namespaces(key)
+            new = {name: it for name, it in namespaces.items() if name not in known or known[name][0] < it[0]}
+            if new:
+                merged = {name: _Version(*it) for name, it in sorted({**known, **new}.items())}
+                _replace(self.followed_file(key), msgspec.json.encode(_Followed(merged)))
+
+    def followed_file(self, key: VerifierKey) -> Path:
+        """Where the namespaces are remembered; deleting it forgets them."""
+        return self.folder / "followed" / _digest(key)
+
     def keep_fork(self, origin: str, found: fork.ForkProof) -> Path:
         """Writes a fork proof into the state; its path."""
         data = found.encode()
@@ -155,15 +190,8 @@ class ClientState:
             _write(path, data)
         return path
 
-    def _path(self, key: VerifierKey, suffix: str = "") -> Path:
-        return self.folder / "checkpoints" / (_digest(key) + suffix)
-
-    def _store(self, key: VerifierKey, data: bytes) -> None:
-        path = self._path(key)
-        path.parent.mkdir(exist_ok=True)
-        if path.exists():
-            _write(self._path(key, ".prev"), path.read_bytes())
-        _write(path, data)
+    def _path(self, key: VerifierKey) -> Path:
+        return self.folder / "checkpoints" / _digest(key)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -198,6 +226,24 @@ def _digest(key: VerifierKey) -> str:
 
 def _pair(each: Remembered) -> tuple[Checkpoint, bytes]:
     return each.checkpoint, each.note
+
+
+def _read(path: Path) -> bytes:
+    """Raises FileNotFoundError, UnavailableError."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UnavailableError(f"cannot read {path}", actual=error.strerror) from error
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Keeps what was there as ``.prev``."""
+    path.parent.mkdir(exist_ok=True)
+    if path.exists():
+        _write(path.with_suffix(".prev"), path.read_bytes())
+    _write(path, data)
 
 
 def _write(path: Path, data: bytes) -> None:

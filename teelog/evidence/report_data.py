@@ -48,7 +48,12 @@ def padded(value: bytes) -> bytes:
 
 
 def bound_bytes(file: bytes) -> bytes:
-    """What a file that is to be bound stands for: a PEM public key for its SPKI DER, any other file for itself."""
+    """What a file that is to be bound stands for: a PEM public key for its SPKI DER, any other file for itself.
+
+    Raises MalformedError, also for an empty file.
+    """
+    if not file:
+        raise MalformedError("the file that the evidence should bind is empty")
     match = _PUBLIC_KEY.match(file)
     if match is None:
         return file

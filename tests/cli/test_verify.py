@@ -14,7 +14,7 @@ import pytest
 from teelog.keys import Algorithm
 from teelog.statement import ear, jws
 from teelog.testing.sev_snp import Machine
-from tests.cli.machine import MACHINE, MEASUREMENT, NONCE, STREAM, VERIFIER, World, release, world
+from tests.cli.machine import MACHINE, MEASUREMENT, NONCE, STREAM, VERIFIER, World, namespace, release, world
 from tests.client import logs
 from tests.commands import Ran, teelog, teelog_process
 from tests.statement import make
@@ -63,6 +63,13 @@ def test_an_output_that_the_report_binds_needs_one_waiver_less(made: World):
     other = made.write("other.json", b'{"answer": 43}')
     ran = verify(made, "--binds", str(other), without=("allowed-now",))
     assert ran.code == 1
+
+
+def test_an_empty_output_is_refused_before_anything_is_judged(made: World):
+    ran = verify(made, "--binds", str(made.write("empty", b"")))
+    assert ran.code == 1
+    assert "should bind is empty" in ran.stderr
+    assert ran.text == ""
 
 
 def flip(data: bytes, place: int) -> bytes:
@@ -199,6 +206,7 @@ def test_another_time_is_not_now(made: World):
         ["--stream", "acme"],
         ["--nonce", "zz"],
         ["--nonce", "00" * 65],
+        ["--nonce", ""],
         ["--at", "yesterday"],
     ],
 )
@@ -247,6 +255,40 @@ def test_two_trees_of_one_size_are_5_with_a_fork_proof(made: World):
     assert ran.json["exit"] == 5
     (kept,) = (made.folder / "state" / "forks").iterdir()
     assert teelog("fork", "verify", kept, "--policy", made.folder / "policy.txt").code == 0
+
+
+def rotated(of: World) -> tuple[str, ...]:
+    """Logs version 1 of the namespace between version 0 and the release; the options that give it too."""
+    ns = (of.folder / "ns.json").read_bytes()
+    pin = make.admit.classify(ns).statement_id
+    later = namespace(version=1, prev=pin)
+    _, ns_proof, later_proof, proof = of.log(b"policy", ns, later, release())
+    of.write("ns.tlog-proof", ns_proof)
+    of.write("release.tlog-proof", proof)
+    of.write("later.json", later)
+    of.write("later.tlog-proof", later_proof)
+    return "--namespace", str(of.folder / "later.json"), "--namespace-proof", str(of.folder / "later.tlog-proof")
+
+
+def test_a_namespace_that_was_rotated_cannot_be_replayed(made: World):
+    both = rotated(made)
+    assert verify(made).code == 0  # nobody has shown this verifier version 1 yet
+    assert verify(made, *both).code == 0
+    ran = verify(made, "--json")
+    assert ran.code == 1
+    assert "not as new as one that was seen before" in ran.json["checks"]["signer"]["cause"]
+    # A chain that was pinned anew after a recovery of the name is told the way out.
+    path = ran.stderr.splitlines()[-1].split("delete ")[1]
+    Path(path).unlink()
+    assert verify(made).code == 0
+
+
+def test_what_was_followed_stays_known_where_a_checkpoint_cannot_be_compared(made: World):
+    assert verify(made).code == 0  # size 3; the next one is of size 4, and nothing shows how they fit
+    ran = verify(made, *rotated(made))
+    assert ran.code == 0
+    assert "not remembered" in ran.stderr
+    assert verify(made).code == 1
 
 
 def test_a_state_that_was_asked_for_and_cannot_be_kept_is_4(made: World):

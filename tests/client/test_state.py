@@ -152,3 +152,26 @@ def test_where_the_state_lies(environ: dict[str, str], folder: str):
 def test_no_home_is_told():
     with pytest.raises(ConfigError, match="no place"):
         default_folder({})
+
+
+def test_namespaces_are_followed_forward_only_and_by_log(tmp_path: Path):
+    state = ClientState(tmp_path / "state")
+    assert state.namespaces(KEY) == {}
+    state.follow(KEY, {"acme.example": (1, "aa"), "globex.example": (0, "bb")})
+    state.follow(KEY, {"acme.example": (0, "cc")})
+    state.follow(KEY, {"acme.example": (1, "dd")})
+    assert state.namespaces(KEY) == {"acme.example": (1, "aa"), "globex.example": (0, "bb")}
+    state.follow(KEY, {"acme.example": (2, "ee")})
+    assert state.namespaces(KEY) == {"acme.example": (2, "ee"), "globex.example": (0, "bb")}
+    assert state.namespaces(logs.OTHER_LOG.verifier) == {}
+
+
+@pytest.mark.parametrize("garbage", [b"", b"{", b'{"namespaces":{"acme.example":{"version":"2","statement":"ee"}}}'])
+def test_R_19_a_garbled_memory_of_namespaces_is_passed_over_for_the_one_before(tmp_path: Path, garbage: bytes):
+    state = ClientState(tmp_path)
+    state.follow(KEY, {"acme.example": (1, "aa")})
+    state.follow(KEY, {"acme.example": (2, "ee")})
+    state.followed_file(KEY).write_bytes(garbage)
+    assert state.namespaces(KEY) == {"acme.example": (1, "aa")}
+    state.follow(KEY, {"acme.example": (2, "ee")})
+    assert state.namespaces(KEY) == {"acme.example": (2, "ee")}

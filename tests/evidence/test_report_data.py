@@ -101,12 +101,20 @@ def test_a_value_must_fit_the_field(value: bytes):
         report_data.padded(value)
 
 
+def test_nothing_at_all_cannot_be_bound():
+    with pytest.raises(MalformedError, match="is empty"):
+        bound_bytes(b"")
+    for wrong in ({"nonce": b""}, {"nonce": bytes(65)}, {"report_data": b""}, {"binds": b""}):
+        with pytest.raises(ValueError, match=r"empty|1 to 64 bytes"):
+            Expected(**wrong)
+
+
 def test_public_key_in_pem_stands_for_its_spki():
     key = x509.p384_key(b"tls").public_key()
     pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     assert bound_bytes(pem) == bound_bytes(pem.replace(b"\n", b"\r\n")) == spki
-    for other in (b"", b"text", spki, b" " + pem, pem + b"more", pem * 2):
+    for other in (b"text", spki, b" " + pem, pem + b"more", pem * 2):
         assert bound_bytes(other) == other
     with pytest.raises(MalformedError):
         bound_bytes(pem.replace(b"M", b"=", 1))
