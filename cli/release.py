@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from teelog.cli import allow, files, output, publish, statements
+from teelog.cli import allow, files, moment, output, publish, release_list, statements
 from teelog.errors import MalformedError, UnavailableError
 from teelog.measure import registers as measured_registers
 from teelog.statement import draft, registers, release, strict_json
@@ -24,7 +24,6 @@ DEFAULT_VALIDITY = timedelta(days=365)
 
 _SUBJECT = re.compile(r"(.+)=([A-Za-z0-9_-]+):([0-9a-f]+)", re.DOTALL)
 _MATERIAL = re.compile(r"(.+)@([A-Za-z0-9_-]+):([0-9a-f]+)", re.DOTALL)
-_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -37,6 +36,7 @@ group.add_command(publish.command)
 group.add_command(allow.allow)
 group.add_command(allow.withdraw)
 group.add_command(allow.renew)
+group.add_command(release_list.command)
 
 
 def _subjects(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> list[Subject]:
@@ -54,15 +54,6 @@ def _materials(_context: click.Context, _option: click.Parameter, values: tuple[
     return tuple(Material("", m[1], {m[2]: m[3]}) if m else Material("", value) for value, m in pairs)
 
 
-def _time(_context: click.Context, _option: click.Parameter, value: str | None) -> datetime | None:
-    if value is None:
-        return None
-    try:
-        return release.time(f"{value}T00:00:00Z" if _DAY.fullmatch(value) else value)
-    except MalformedError as error:
-        raise click.BadParameter(str(error)) from error
-
-
 @group.command()
 @click.option("--stream", metavar="S", required=True, help="NAMESPACE/PRODUCT/CHANNEL.")
 @click.option("--version", metavar="V", required=True, help="As the vendor counts, such as 1.4.2.")
@@ -75,8 +66,12 @@ def _time(_context: click.Context, _option: click.Parameter, value: str | None) 
 )
 @click.option("--artifact", "artifacts", type=_FILE, multiple=True, help="What is released; repeatable.")
 @click.option("--subject", "subjects", metavar="NAME=sha256:HEX", multiple=True, callback=_subjects, help="Its digest.")
-@click.option("--not-before", metavar="TIME", callback=_time, help="2026-01-31, or with T12:00:00Z.  [default: now]")
-@click.option("--not-after", metavar="TIME", callback=_time, help="Last second of validity.  [default: 365 days later]")
+@click.option(
+    "--not-before", metavar="TIME", callback=moment.callback, help="2026-01-31, or with T12:00:00Z.  [default: now]"
+)
+@click.option(
+    "--not-after", metavar="TIME", callback=moment.callback, help="Last second of validity.  [default: 365 days later]"
+)
 @click.option("--material", "materials", metavar="URI[@ALG:HEX]", multiple=True, callback=_materials, help="Made from.")
 @click.option("--measured", metavar="TEXT", multiple=True, help="What the registers cover; repeatable.")
 @click.option("--unmeasured", metavar="TEXT", multiple=True, help="What they leave out; repeatable.")

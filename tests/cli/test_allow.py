@@ -12,6 +12,7 @@ import pytest
 from teelog.statement import dsse, status
 from teelog.statement.namespace import Role
 from tests.cli.growing import Growing, growing
+from tests.client import logs
 from tests.client.peers import Reply
 from tests.commands import Ran
 from tests.statement import make
@@ -200,3 +201,45 @@ def test_two_of_three_keys_sign_apart(log: Growing):
     log.run("sign", "next.json", "--key", "s2.key")
     log.run("release", "publish", "next.json", "--policy", "policy.txt", "--out", "next.tlog-proof")
     assert held(last(log)) == [("1.4.2", "current")]
+
+
+# -- list -------------------------------------------------------------------------------------------------------------
+
+
+def listed(log: Growing, *words: object) -> list[str]:
+    found = log.run("release", "list", STREAM, "--policy", "policy.txt", "--json", *words).json
+    assert found["schema"] == "teelog-release-list/v1"
+    return [] if found["status"] is None else [each["version"] for each in found["status"]["allowed"]]
+
+
+def test_list_says_what_is_allowed_and_what_was_at_each_size(log: Growing):
+    start = len(log.entries)
+    assert listed(log) == []
+    allow(log, "1.4.1.json")
+    allow(log, "1.4.2.json")
+    log.run("release", "withdraw", f"{STREAM}@1.4.1", "--cause", "CVE-2026-1234", *WHO, "--no-wait")
+    assert listed(log) == ["1.4.2"]
+    sizes = [listed(log, "--size", size) for size in range(start, start + 4)]
+    assert [sorted(each) for each in sizes] == [[], ["1.4.1"], ["1.4.1", "1.4.2"], ["1.4.2"]]
+    ran = log.run("release", "list", STREAM, "--policy", "policy.txt")
+    assert "1 release allowed" in ran.text
+    assert "withdrawn     1.4.1" in ran.text
+    assert "the whole log was read" in ran.text
+
+
+def test_list_of_what_the_log_does_not_have_yet_is_3(log: Growing):
+    log.run("release", "list", STREAM, "--policy", "policy.txt", "--size", 10**6, code=3)
+    log.run("release", "list", STREAM, "--policy", "policy.txt", "--size", 1, "--at", "2026-01-01", code=2)
+
+
+def test_list_warns_of_a_status_that_is_believed_no_more(log: Growing):
+    log.entries.append(make.status_file(STATUS_KEY, next_update="2020-01-01T00:00:00Z"))
+    log.serve()
+    ran = log.run("release", "list", STREAM, "--policy", "policy.txt", "--json")
+    assert ran.json["late"] is True
+    assert "next_update is past" in ran.stderr
+
+
+def test_an_answer_that_the_quorum_did_not_witness_is_refused(log: Growing):
+    log.peer.answers["/checkpoint"] = logs.sign(logs.head(log.entries), logs.WITNESSES[:2])
+    log.run("release", "list", STREAM, "--policy", "policy.txt", code=1)
