@@ -28,6 +28,7 @@ from teelog.evidence.sev_snp.report import Report
 
 _MAX_CANDIDATES = 3
 _P384_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973
+_OTHER_ROOT = "the chain does not end in the pinned root of {}"
 _ECDSA = ec.ECDSA(hashes.SHA384())
 
 
@@ -120,9 +121,17 @@ def _root(product: str, roots: Roots, given: Iterable[Certificate]) -> Certifica
         raise UntrustedKey(f"no root is pinned for {product}", expected=pinned, actual=product)
     root = next((each for each in (*_known(roots, f"ARK-{product}"), *given) if each.fingerprint == pin), None)
     if root is None:
+        _refuse_other_root(product, given, pin)
         raise NotEstablished(f"the pinned root certificate of {product} is not at hand", hint="give the whole chain")
     certificates.check_authority(root)
     return root
+
+
+def _refuse_other_root(product: str, given: Iterable[Certificate], pin: bytes) -> None:
+    """A root that came along and is not the pinned one is a wrong one, whatever else is missing."""
+    for each in given:
+        if each.common_name == f"ARK-{product}" and each.fingerprint != pin:
+            raise UntrustedKey(_OTHER_ROOT.format(product), expected=pin.hex(), actual=each.fingerprint.hex())
 
 
 def _known(roots: Roots, name: str) -> tuple[Certificate, ...]:
@@ -165,11 +174,9 @@ def _check_intermediate(candidate: Certificate, product: str, given: Iterable[Ce
     try:
         certificates.issued(candidate, root)
     except VerificationError as error:
-        other = next((each for each in given if each.common_name == f"ARK-{product}"), None)
+        _refuse_other_root(product, given, root.fingerprint)
         raise UntrustedKey(
-            f"the chain does not end in the pinned root of {product}",
-            expected=root.fingerprint.hex(),
-            actual="another root" if other is None else other.fingerprint.hex(),
+            _OTHER_ROOT.format(product), expected=root.fingerprint.hex(), actual="another root"
         ) from error
     certificates.check_authority(candidate)
 
