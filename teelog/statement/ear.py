@@ -237,7 +237,7 @@ def _judged(claims: Mapping[str, Any]) -> JudgedClaim | None:
         raise MalformedError(
             "too many names", where=where, expected=f"{MAX_NAMED} namespace versions, {MAX_DIGESTS} digests of evidence"
         )
-    for statement_id in (*found.namespaces, *((found.release,) if found.release else ())):
+    for statement_id in (*found.namespaces, *(() if found.release is None else (found.release,))):
         names.statement_id(statement_id, where)
     if not isinstance(found.evidence, msgspec.UnsetType):
         intoto.check_digest(found.evidence, f"{where}/evidence")

@@ -76,9 +76,9 @@ def map_entry(entry: bytes, index: int, state: Effective) -> Mapped:
     check_build()
     try:
         parsed = admit.classify(entry)
+        found = set(_content_keys(parsed))
     except MalformedError as error:
         return Mapped((), None, str(error))
-    found = set(_content_keys(parsed))
     effect: Effect | None = None
     why = None
     try:

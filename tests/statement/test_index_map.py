@@ -404,6 +404,8 @@ def test_result_stands_under_what_it_names_and_who_signed_it(log: Replay) -> Non
 @pytest.mark.parametrize(
     "judged",
     [
+        {"release": ""},
+        {"release": "AB" * 32},
         {"evidence": {}},
         {"evidence": {"sha256": "0e"}},
         {"evidence": {f"x{n}": "0e" for n in range(17)}},
