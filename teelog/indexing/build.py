@@ -30,7 +30,7 @@ class Builder:
         effects: list[Effect] = []
         index = self._store.input_size
         try:
-            for entry in entries:
+            for entry in entries if index < upto else ():
                 mapped = self.map(entry, index)
                 index += 1
                 changes += [(key, index - 1) for key in mapped.keys]
@@ -55,4 +55,5 @@ class Builder:
         return map_entry(entry, index, self._state)
 
     def _row(self, key: bytes) -> bytes | None:
-        return self._pending.get(key) or self._store.row(key)
+        found = self._pending.get(key)
+        return self._store.row(key) if found is None else found

@@ -1,4 +1,4 @@
-"""``index.db``: the index of one log on disk, in versions.
+"""``index.db``: the index of one log on disk, in versions (docs/decisions/0012).
 
 Derived data: lost or damaged, it is rebuilt from the log's entries, so it is written with synchronous=NORMAL (R-31's
 one exception): a power cut may take the last transactions, never a part of one, and replay brings them back.
@@ -8,49 +8,46 @@ One IndexStore writes, from one thread at a time; any number of IndexReaders, in
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from teelog.errors import ConfigError, RefusedError
-from teelog.index.lists import List, Value
-from teelog.index.trie import EMPTY_ROOT, Trie
+from teelog.index.edit import Edit
+from teelog.index.pages import Page
+from teelog.indexing import lists, schema
+from teelog.indexing.numbers import Numbers
+from teelog.indexing.reader import IndexReader, Lookup, NotRetained, Version
 from teelog.statement.effective import Effect, Rows
+
+__all__ = ["RETAIN", "IndexReader", "IndexStore", "Lookup", "NotRetained", "Version"]
 
 RETAIN = 120.0
 """Seconds for which a version is answered from after a newer one was published."""
-
-
-class NotRetained(RefusedError):
-    """The index size asked for is not, or no longer, answered from. ``actual``: what was asked, ``expected``: newest."""
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """A published version. index_size: leaves of the index log. input_size: entries indexed. map_root: 32 bytes."""
-
-    index_size: int
-    input_size: int
-    map_root: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Lookup:
-    """value: what the trie holds under the key, None if nothing; proof: for ``index.proof.verify_lookup``."""
-
-    value: Value | None
-    proof: bytes
+_CACHE = 3_072
+"""Pages of pages that are kept decoded, about 5 KB each."""
 
 
 class IndexStore:
-    """The one writer. Any error of ``extend`` or ``publish`` leaves what is on disk whole: close, and open again."""
+    """The one writer.
+
+    An error in ``extend`` or ``publish`` leaves what is on disk as it was before; this object then writes no more:
+    close it, and open again.
+    """
 
     def __init__(self, db: sqlite3.Connection, origin: str, retain: float) -> None:
         self._db = db
         self.origin = origin
         self._retain = retain
+        self._broken = False
+        self._cache: dict[int, Page] = {}
+        row = db.execute("SELECT seq, input_size, map_root, root_page, next_page FROM state").fetchone()
+        self._seq: int = row[0]
+        self._input_size: int = row[1]
+        self._map_root: bytes = row[2]
+        self._root: int = row[3]
+        self._numbers = Numbers(db, row[4], lambda number: self._cache.pop(number, None))
 
     @classmethod
     def open(cls, path: Path, origin: str, *, create: bool = False, retain: float = RETAIN) -> IndexStore:
@@ -59,18 +56,9 @@ class IndexStore:
         create: makes the file, which must not exist. Raises ConfigError for a file that is missing, damaged, of
         another version of this software or of another log: delete it and build it again.
         """
-        if create == path.exists():
-            raise ConfigError(f"{path} {'exists' if create else 'does not exist'}")
-        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=NORMAL")
-        db.executescript(
-            "CREATE TABLE IF NOT EXISTS change (key BLOB, idx INTEGER);"
-            "CREATE TABLE IF NOT EXISTS head (key BLOB PRIMARY KEY, value BLOB) WITHOUT ROWID;"
-            "CREATE TABLE IF NOT EXISTS version (input_size INTEGER PRIMARY KEY, map_root BLOB, index_size INTEGER,"
-            " published REAL)"
-        )
-        return cls(db, origin, retain)
+        if create:
+            schema.create(path, origin)
+        return cls(schema.open_writer(path, origin), origin, retain)
 
     def close(self) -> None:
         self._db.close()
@@ -78,14 +66,12 @@ class IndexStore:
     @property
     def input_size(self) -> int:
         """Entries indexed, published or not."""
-        row = self._db.execute("SELECT max(input_size) FROM version").fetchone()
-        return row[0] or 0
+        return self._input_size
 
     @property
     def map_root(self) -> bytes:
         """Of the newest version, published or not."""
-        row = self._db.execute("SELECT map_root FROM version ORDER BY input_size DESC LIMIT 1").fetchone()
-        return row[0] if row else EMPTY_ROOT
+        return self._map_root
 
     @property
     def published(self) -> Version | None:
@@ -105,97 +91,109 @@ class IndexStore:
         """Adds what the entries from the old ``input_size`` to the new one map to, in one transaction.
 
         changes: (key, entry index), indices rising for each key. effects: in order. The new version replaces the
-        newest one if that was never published. Returns its map root.
+        newest one if that was never published. Returns its map root. Raises ValueError, sqlite3.Error.
         """
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.executemany("INSERT INTO change VALUES (?, ?)", changes)
-        self._db.executemany("INSERT OR REPLACE INTO head VALUES (?, ?)", [effect.row for effect in effects])
-        root = _trie(self._db, input_size)[0].root()
-        self._db.execute("DELETE FROM version WHERE index_size IS NULL")
-        self._db.execute("INSERT OR IGNORE INTO version VALUES (?, ?, NULL, NULL)", (input_size, root))
-        self._db.execute("COMMIT")
-        return root
+        if input_size < self._input_size:
+            raise ValueError(f"input size {input_size} is below {self._input_size}")
+        grown: dict[bytes, list[int]] = {}
+        for key, index in changes:
+            if not self._input_size <= index < input_size:
+                raise ValueError(f"index {index} is not in [{self._input_size}, {input_size})")
+            indices = grown.setdefault(key, [])
+            if indices and index <= indices[-1]:
+                raise ValueError(f"index {index} does not follow {indices[-1]}")
+            indices.append(index)
+        with self._transaction():
+            rows = dict(effect.row for effect in effects)
+            self._db.executemany("INSERT OR REPLACE INTO head VALUES (?, ?)", rows.items())
+            if grown:
+                self._change(grown)
+            self._input_size = input_size
+            self._save()
+        return self._map_root
+
+    def _change(self, grown: dict[bytes, list[int]]) -> None:
+        self._seq += 1
+        self._numbers.version = self._seq
+        edit = Edit(self._root, self._read, self._numbers)
+        for key in sorted(grown):
+            place = edit.find(key)
+            edit.put(place, *lists.extended(self._db, place.payload, grown[key]))
+        self._root, self._map_root, changed = edit.finish()
+        self._db.executemany(
+            "INSERT OR REPLACE INTO page VALUES (?, ?)", [(page.number, page.encode()) for page in changed]
+        )
+        for page in changed:
+            self._remember(page)
 
     def publish(self, index_size: int, input_size: int, now: float | None = None) -> None:
         """Makes the newest version, which is that of ``input_size``, what readers see for ``index_size``.
 
-        Versions that were replaced longer than the retention time ago are deleted. now: POSIX seconds, for tests.
-        A version may be published again under a larger index size.
+        Versions that a newer one replaced longer ago than the retention time are deleted. now: POSIX seconds, given by
+        tests. The same call again changes nothing. Raises ValueError for any other version, sqlite3.Error.
         """
+        newest = self.published
+        if newest is not None and newest.index_size >= index_size:
+            if (newest.index_size, newest.input_size) == (index_size, input_size):
+                return
+            raise ValueError(f"index size {index_size} was published before")
+        if input_size != self._input_size:
+            raise ValueError(f"input size {input_size} is not the newest version's, {self._input_size}")
         now = time.time() if now is None else now
-        done = self._db.execute(
-            "UPDATE version SET index_size = ?, published = ? WHERE input_size = ?", (index_size, now, input_size)
+        with self._transaction():
+            self._db.execute("UPDATE version SET replaced = ? WHERE replaced IS NULL", (now,))
+            self._db.execute(
+                "INSERT INTO version VALUES (?, ?, ?, ?, ?, NULL)",
+                (index_size, self._seq, input_size, self._map_root, self._root),
+            )
+            self._numbers.refresh()
+            self._retire(now)
+            self._save()
+
+    def _retire(self, now: float) -> None:
+        until = (now - self._retain,)
+        seqs = {row[0] for row in self._db.execute("SELECT seq FROM version WHERE replaced <= ?", until)}
+        self._db.execute("DELETE FROM version WHERE replaced <= ?", until)
+        kept = {row[0] for row in self._db.execute("SELECT seq FROM version")}
+        for seq in sorted(seqs - kept):
+            self._numbers.drop(seq)
+
+    def _save(self) -> None:
+        self._numbers.save()
+        self._db.execute(
+            "UPDATE state SET seq = ?, input_size = ?, map_root = ?, root_page = ?, next_page = ?",
+            (self._seq, self._input_size, self._map_root, self._root, self._numbers.next_page),
         )
-        if done.rowcount != 1:
-            raise ValueError(f"no version of input size {input_size}")
 
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        if self._broken:
+            raise ValueError("the store failed before: close it and open it again")
+        # What is in memory is right again only once this has ended well.
+        self._broken = True
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            raise
+        self._broken = False
 
-class IndexReader:
-    """Reads published versions; one thread at a time."""
+    def _read(self, number: int) -> Page:
+        page = self._cache.get(number)
+        if page is None:
+            row = self._db.execute("SELECT body FROM page WHERE number = ?", (number,)).fetchone()
+            page = Page.decode(number, row[0])
+            self._remember(page)
+        return page
 
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-
-    @classmethod
-    def open(cls, path: Path) -> IndexReader:
-        return cls(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None))
-
-    def close(self) -> None:
-        self._db.close()
-
-    def published(self) -> Version | None:
-        """The newest published version, None before the first."""
-        row = self._db.execute(
-            "SELECT index_size, input_size, map_root FROM version WHERE index_size NOT NULL"
-            " ORDER BY index_size DESC LIMIT 1"
-        ).fetchone()
-        return Version(*row) if row else None
-
-    def version(self, index_size: int) -> Version:
-        """Raises NotRetained."""
-        row = self._db.execute(
-            "SELECT index_size, input_size, map_root FROM version WHERE index_size = ?", (index_size,)
-        ).fetchone()
-        if row is None:
-            raise NotRetained("index size is not retained", actual=index_size, expected=self.published())
-        return Version(*row)
-
-    def lookup(self, index_size: int, key: bytes) -> Lookup:
-        """Raises NotRetained."""
-        trie, lists = _trie(self._db, self.version(index_size).input_size)
-        return Lookup(lists[key].value() if key in lists else None, trie.prove_lookup(key))
-
-    def element(self, index_size: int, key: bytes, position: int) -> tuple[int, list[bytes]]:
-        """(entry index, path for ``index.lists.verify_element``). Raises NotRetained; IndexError outside the list."""
-        _, lists = _trie(self._db, self.version(index_size).input_size)
-        if key not in lists or not 0 <= position < lists[key].value().count:
-            raise IndexError(f"position {position} is outside the list")
-        return lists[key].indices[position], lists[key].prove(position)
-
-    def page(self, index_size: int, key: bytes, number: int) -> tuple[list[int], list[bytes]]:
-        """(indices, path for ``index.lists.verify_page``). Raises NotRetained; IndexError outside the list."""
-        _, lists = _trie(self._db, self.version(index_size).input_size)
-        if key not in lists or not 0 <= number * 256 < lists[key].value().count:
-            raise IndexError(f"page {number} is outside the list")
-        return lists[key].page(number)
-
-    def scan(self, index_size: int, prefix: bytes, limit: int) -> tuple[Sequence[tuple[bytes, bytes]], bytes]:
-        """(all pairs with the prefix, proof for ``index.proof.verify_prefix``).
-
-        limit: bytes of keys and values together. Raises NotRetained; RefusedError (status 413) beyond the limit.
-        """
-        trie, _ = _trie(self._db, self.version(index_size).input_size)
-        pairs = trie.scan(prefix)
-        if sum(len(key) + len(value) for key, value in pairs) > limit:
-            raise RefusedError("too many keys have this prefix", status=413, expected=f"at most {limit} bytes")
-        return pairs, trie.prove_prefix(prefix)
-
-
-def _trie(db: sqlite3.Connection, input_size: int) -> tuple[Trie, dict[bytes, List]]:
-    trie = Trie()
-    lists: dict[bytes, List] = {}
-    for key, index in db.execute("SELECT key, idx FROM change WHERE idx < ? ORDER BY idx", (input_size,)):
-        lists.setdefault(key, List()).append(index)
-    for key, found in lists.items():
-        trie.set(key, found.value().encode())
-    return trie, lists
+    def _remember(self, page: Page) -> None:
+        """Keeps pages that lead to others; those of keys alone are most, and one batch seldom needs the last one's."""
+        if page.complete:
+            self._cache.pop(page.number, None)
+            return
+        self._cache[page.number] = page
+        if len(self._cache) > _CACHE:
+            del self._cache[next(iter(self._cache))]
