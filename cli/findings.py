@@ -77,6 +77,12 @@ def check(verdict: Verdict, historical: bool, hint: str | None = None) -> None:
     )
 
 
+def failing(verdict: Verdict) -> Check | None:
+    """The check that decides, where one failed."""
+    bad = _decisive(verdict)
+    return bad.check if bad is not None and bad.outcome is Outcome.FAILED else None
+
+
 def _decisive(verdict: Verdict) -> Finding | None:
     for outcome in (Outcome.FAILED, Outcome.NOT_ESTABLISHED):
         for finding in verdict.findings:

@@ -6,12 +6,15 @@ import click
 
 from teelog.cli import files, keyref, output
 from teelog.cli import policy as policies
-from teelog.errors import NotEstablished, UntrustedKey, VerificationError
-from teelog.tlog import fork
-from teelog.tlog.checkpoint import SignedCheckpoint, open_checkpoint
+from teelog.errors import MalformedError, NotEstablished, UntrustedKey, VerificationError
+from teelog.index import contradiction
+from teelog.tlog import fork, note
+from teelog.tlog.checkpoint import SignedCheckpoint, open_checkpoint, parse_body
 from teelog.tlog.note import Verifier
 from teelog.tlog.vkey import LOG_TYPES, VerifierKey
 
+FIRST_LINE = b"teelog-fork/"
+MAX_PROOF = max(fork.MAX_LENGTH, contradiction.MAX_LENGTH)
 SOURCES = {"log": "the keys given", "policy": "the policy's keys", "file": "a key that the file itself names"}
 
 
@@ -30,13 +33,18 @@ def group() -> None:
 def verify(file: str, vkeys: tuple[str, ...], policy_file: str | None) -> None:
     """Verify that FILE proves a fork: exit code 0 if it does, 1 if it does not.
 
-    With --log or --policy the views must be signed by keys that these name. Without, the file must prove that the
+    FILE is a .teelog-fork, or a .teelog-index-fork: what a log's index said, and what contradicts it. With --log or
+    --policy the views must be signed by keys that these name. Without, the file must prove that the
     holder of one key that it names itself signed both: then compare that key with the log's.
 
     Example: teelog fork verify log.teelog-fork --policy policy.txt
     """
-    found = fork.parse_fork(files.read(file, fork.MAX_LENGTH, "fork proof"))
+    data = files.read(file, MAX_PROOF, "fork proof")
     trusted = _trusted(vkeys, policy_file)
+    if not data.startswith(FIRST_LINE):
+        _verify_index(data, trusted, vkeys)
+        return
+    found = fork.parse_fork(data)
     if trusted is None and not found.keys:
         raise NotEstablished(
             "the file names no key, so nobody's signatures can be checked",
@@ -51,6 +59,34 @@ def verify(file: str, vkeys: tuple[str, ...], policy_file: str | None) -> None:
             "no fork is proven: a view is not signed by a trusted key", expected=error.expected, actual=error.actual
         ) from error
     _show(views, found, source)
+
+
+def _verify_index(data: bytes, trusted: list[VerifierKey] | None, vkeys: tuple[str, ...]) -> None:
+    """A proof that an index log contradicted itself: its views are no trees of one size, they say what cannot be."""
+    try:
+        found = contradiction.parse(data)
+    except MalformedError as error:
+        raise MalformedError(
+            "not a fork proof", expected="teelog-fork/v1 or teelog-index-fork/v1", actual=error.message
+        ) from error
+    source = "file" if trusted is None else "log" if vkeys else "policy"
+    said = contradiction.verify(found, found.keys if trusted is None else trusted)
+    heads = [parse_body(note.parse(view.checkpoint).claimed_text()) for view in (found.first, found.second)]
+    output.ok(f"INDEX FORK PROVEN: {said}")
+    if source == "file":
+        output.note("the key is the one that the file names: compare it with the log's, or give --log or --policy")
+    output.result(
+        [f"log     {heads[0].origin}", *(f"view    leaf {head.size - 1}" for head in heads)],
+        {
+            "schema": "teelog-index-fork-verdict/v1",
+            "verdict": "index fork proven",
+            "said": said,
+            "log": heads[0].origin,
+            "sizes": [head.size for head in heads],
+            "key": found.first.key.decode("ascii", "replace") or None,
+            "keys_from": source,
+        },
+    )
 
 
 @group.command()

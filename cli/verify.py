@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from teelog import strict
+from teelog import bundle, strict
 from teelog.appraisal.api import appraise
 from teelog.appraisal.inputs import Expect, LoggedFile, Seen
 from teelog.cli import files, findings, output
@@ -37,6 +37,13 @@ _HINTS = {
     Check.LOGGED: f"--proof, --namespace-proof: {_GET}",
     Check.WITNESSED: f"fetch a checkpoint with its quorum: {_GET}",
     Check.FRESH: f"fetch a newer checkpoint: {_GET}",
+}
+_BUNDLE = "teelog bundle get STREAM --trust TRUST --out FILE"
+_OF_A_BUNDLE = {
+    **findings.HINTS,
+    Check.SIGNER: "teelog trust pin TRUST NAMESPACE-FILE",
+    Check.ALLOWED_NOW: f"the trust file's index policy, and a bundle of now: {_BUNDLE}",
+    **dict.fromkeys((Check.LOGGED, Check.WITNESSED, Check.FRESH), f"fetch a newer bundle: {_BUNDLE}"),
 }
 
 
@@ -71,7 +78,8 @@ def _stream(_context: click.Context, _option: click.Parameter, value: str) -> st
 @click.command()
 @click.option("--evidence", "evidence_file", metavar="FILE", help="What the TEE gave, raw.")
 @click.option("--endorsement", "endorsements", metavar="FILE", multiple=True, help="Its certificates; repeatable.")
-@click.option("--statement", "release_file", metavar="FILE", help="The release, as it was logged.")
+@click.option("--bundle", "bundle_file", metavar="FILE", help="All that the log says: teelog bundle get.")
+@click.option("--statement", "release_file", metavar="FILE", help="Without a bundle: the release.")
 @click.option("--proof", "proof_file", metavar="PROOF", help="The release's .tlog-proof.")
 @click.option("--namespace", "namespaces", metavar="FILE", multiple=True, help="The namespace; its versions in order.")
 @click.option("--namespace-proof", "namespace_proofs", metavar="PROOF", multiple=True, help="One each, in order.")
@@ -103,6 +111,7 @@ def _stream(_context: click.Context, _option: click.Parameter, value: str) -> st
 def command(
     evidence_file: str | None,
     endorsements: tuple[str, ...],
+    bundle_file: str | None,
     release_file: str | None,
     proof_file: str | None,
     namespaces: tuple[str, ...],
@@ -125,10 +134,14 @@ def command(
     Every check of the trust file is made; one that lacks its input is `not established` (exit code 3), one that is
     waived with --without NAME is printed, and the verdict is then `verified-with-waivers`.
 
-    Example: teelog verify --evidence report.bin --endorsement vcek.der --statement release.json --proof
-    release.tlog-proof --namespace ns.json --namespace-proof ns.tlog-proof --trust trust.toml --stream
-    acme.example/inference/stable --report-data HEX --without allowed-now --without binding
+    Without a bundle, single files and their proofs show that the release is logged, not that it is allowed now:
+    --statement, --proof, --namespace, --namespace-proof.
+
+    Example: teelog verify --evidence report.bin --endorsement vcek.der --bundle acme.teelog --trust trust.toml --stream
+    acme.example/inference/stable --report-data HEX --binds tls.pub
     """
+    if bundle_file is not None and (release_file or namespaces):
+        raise click.UsageError("a bundle holds release and namespace: --bundle, or the single files")
     if nonce is not None and report_data is not None:
         raise click.UsageError("--nonce or --report-data, not both")
     if historical and at is None:
@@ -145,6 +158,7 @@ def command(
     verdict = _appraise(
         evidence=_read(evidence_file, MAX_EVIDENCE, "evidence"),
         endorsements=[files.read(path, what="endorsement") for path in endorsements],
+        bundle=_read(bundle_file, bundle.MAX_LENGTH, "bundle"),
         release=_logged(release_file, proof_file),
         namespaces=[
             found
@@ -164,7 +178,7 @@ def command(
     if result_key is not None and result_out is not None:
         _write_result(verdict, result_key, result_out, verifier or stream.partition("/")[0])
     _report(verdict, historical, result_out)
-    findings.check(verdict, historical, _hint(verdict, state, trust))
+    findings.check(verdict, historical, _hint(verdict, state, trust, of_bundle=bundle_file is not None))
 
 
 def _read(path: str | None, limit: int, what: str) -> bytes | None:
@@ -181,13 +195,15 @@ def _bound(path: str | None) -> bytes | None:
     return None if path is None else commitments.bound_bytes(files.read(path, MAX_BOUND, "bound file"))
 
 
-def _hint(verdict: Verdict, state: ClientState | None, trust: Trust) -> str | None:
+def _hint(verdict: Verdict, state: ClientState | None, trust: Trust, *, of_bundle: bool) -> str | None:
     if verdict.overall is Overall.FAILED:
+        if of_bundle and findings.failing(verdict) is Check.FRESH:
+            return _OF_A_BUNDLE[Check.FRESH]
         if state is None or "seen before" not in (verdict[Check.SIGNER].cause or ""):
             return None
         path = state.followed_file(trust.main.logs[0].key)
         return f"only if you pinned another chain on purpose, after a recovery of the name: delete {path}"
-    return findings.hint(verdict, _HINTS)
+    return findings.hint(verdict, _OF_A_BUNDLE if of_bundle else _HINTS)
 
 
 # -- what was seen ----------------------------------------------------------------------------------------------------
@@ -214,6 +230,14 @@ def _recall(state: ClientState | None, trust: Trust) -> Seen:
             seen = seen.with_larger(trust.origin, known.checkpoint.size, known.checkpoint.root, known.note)
         for name, (version, statement_id) in state.namespaces(key).items():
             seen = seen.with_namespace(name, version, statement_id)
+        for name, (seq, statement_id) in state.statuses(key).items():
+            seen = seen.with_status(name, seq, statement_id)
+        seen = seen.with_views(state.views(key))
+    for key in (log.key for log in trust.index.logs) if trust.index else ():
+        known = state.latest(key)
+        if known is not None:
+            head = known.checkpoint
+            seen = seen.with_larger(head.origin, head.size, head.root, known.note)
     return seen
 
 
@@ -223,11 +247,9 @@ def _appraise(*, state: ClientState | None, **arguments: object) -> Verdict:
     except MisbehaviourError as error:
         if state is None or error.evidence is None:
             raise
-        from teelog.tlog import fork
-
         trust = arguments["trust"]
         assert isinstance(trust, Trust)
-        path = state.keep_fork(trust.origin, fork.parse_fork(error.evidence))
+        path = _keep(state, trust.origin, error.evidence)
         raise MisbehaviourError(
             error.message,
             expected=error.expected,
@@ -237,17 +259,31 @@ def _appraise(*, state: ClientState | None, **arguments: object) -> Verdict:
         ) from error
 
 
+def _keep(state: ClientState, origin: str, evidence: bytes) -> Path:
+    """A fork proof, or two views of the index that contradict each other."""
+    from teelog.client.state import FORK_SUFFIX, INDEX_FORK_SUFFIX
+    from teelog.tlog import fork
+
+    try:
+        fork.parse_fork(evidence)
+        suffix = FORK_SUFFIX
+    except MalformedError:
+        suffix = INDEX_FORK_SUFFIX
+    return state.keep_evidence(origin, evidence, suffix)
+
+
 def _remember(state: ClientState, trust: Trust, before: Seen, seen: Seen, folder: Path | None) -> None:
-    """The namespaces, and the newest witnessed checkpoint; where no place was chosen, trouble is only told."""
+    """What was followed, and the newest witnessed checkpoints; where no place was chosen, trouble is only told."""
     from teelog.tlog.policy import verify_checkpoint
 
-    found = seen.checkpoints.get(trust.origin)
+    trouble = None
     try:
         for log in trust.main.logs:
-            state.follow(log.key, seen.namespaces)
-        if found is None or found == before.checkpoints.get(trust.origin):
-            return
-        trouble = state.observe_offline(verify_checkpoint(found.note, trust.main))
+            state.follow(log.key, seen.namespaces, seen.statuses, seen.views)
+        for policy in (trust.main, trust.index):
+            found = None if policy is None else seen.checkpoints.get(policy.origins()[0])
+            if policy is not None and found is not None and found != before.checkpoints.get(policy.origins()[0]):
+                trouble = state.observe_offline(verify_checkpoint(found.note, policy)) or trouble
     except MisbehaviourError:
         raise
     except TeelogError as error:

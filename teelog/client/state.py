@@ -1,9 +1,9 @@
 """What this client remembers of each log, by (origin, key): the largest checkpoint that it verified, and the latest
-version of each namespace that it followed there.
+version of each namespace and status of each stream that it followed there; of each index, what it showed last.
 
     <state>/checkpoints/<SHA-256 of the vkey, hex>        the note; beside it the one before, ``.prev``
-    <state>/followed/<SHA-256 of the vkey, hex>           JSON: the latest version of each namespace; ``.prev`` too
-    <state>/forks/<origin, made harmless>-<n>-<m>-<8 hex>.teelog-fork
+    <state>/followed/<SHA-256 of the vkey, hex>           JSON: the latest of each namespace and stream; ``.prev`` too
+    <state>/forks/<origin, made harmless>-<16 hex>.teelog-fork, .teelog-index-fork
     <state>/tiles/<SHA-256 of the vkey, hex>/...          a cache (``teelog.client.cache``)
 
 A log can show one client one tree and another client another; it cannot show one client both and not be caught. The
@@ -41,6 +41,10 @@ Prove = Callable[[Checkpoint, Checkpoint], Awaitable[tuple[bytes, list[bytes]]]]
 authenticated against the larger checkpoint's root (``LogReader.prove_consistency``)."""
 
 
+FORK_SUFFIX = ".teelog-fork"
+INDEX_FORK_SUFFIX = ".teelog-index-fork"
+
+
 @dataclass(frozen=True, slots=True)
 class Remembered:
     """A verified checkpoint by one key. note: with this key's line."""
@@ -55,7 +59,15 @@ class _Version(msgspec.Struct, frozen=True):
 
 
 class _Followed(msgspec.Struct, frozen=True):
-    namespaces: dict[str, _Version]
+    """statuses: the version is the seq. views: what the index of the log showed, as ``appraisal.Seen.views``."""
+
+    namespaces: dict[str, _Version] = {}
+    statuses: dict[str, _Version] = {}
+    views: dict[str, bytes] = {}
+
+
+Latest = Mapping[str, tuple[int, str]]
+"""Name -> version (of a status: seq) and statement id."""
 
 
 class ClientState:
@@ -157,34 +169,56 @@ class ClientState:
 
     def namespaces(self, key: VerifierKey) -> dict[str, tuple[int, str]]:
         """Name -> version and statement id of the latest version followed on the log that signs with ``key``."""
+        return {name: (it.version, it.statement) for name, it in self._followed(key).namespaces.items()}
+
+    def statuses(self, key: VerifierKey) -> dict[str, tuple[int, str]]:
+        """Stream -> seq and statement id of the latest status that the log's index showed."""
+        return {name: (it.version, it.statement) for name, it in self._followed(key).statuses.items()}
+
+    def views(self, key: VerifierKey) -> dict[str, bytes]:
+        """What the log's index showed last (``appraisal.Seen.views``)."""
+        return dict(self._followed(key).views)
+
+    def follow(
+        self,
+        key: VerifierKey,
+        namespaces: Latest,
+        statuses: Latest | None = None,
+        views: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Remembers these, where they are later than what is known: the memory only moves forward."""
+        if not (namespaces or statuses or views):
+            return
+        with self._locked():
+            known = self._followed(key)
+            new = _Followed(
+                _later(known.namespaces, namespaces),
+                _later(known.statuses, statuses or {}),
+                {**known.views, **(views or {})},
+            )
+            if new != known:
+                _replace(self.followed_file(key), msgspec.json.encode(new))
+
+    def _followed(self, key: VerifierKey) -> _Followed:
         path = self.followed_file(key)
         for each in (path, path.with_suffix(".prev")):
             with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):  # R-19, as above
-                found = msgspec.json.decode(_read(each), type=_Followed)
-                return {name: (it.version, it.statement) for name, it in found.namespaces.items()}
-        return {}
-
-    def follow(self, key: VerifierKey, namespaces: Mapping[str, tuple[int, str]]) -> None:
-        """Remembers these, where they are later than what is known: the memory only moves forward."""
-        if not namespaces:
-            return
-        with self._locked():
-            known = self.namespaces(key)
-            new = {name: it for name, it in namespaces.items() if name not in known or known[name][0] < it[0]}
-            if new:
-                merged = {name: _Version(*it) for name, it in sorted({**known, **new}.items())}
-                _replace(self.followed_file(key), msgspec.json.encode(_Followed(merged)))
+                return msgspec.json.decode(_read(each), type=_Followed)
+        return _Followed()
 
     def followed_file(self, key: VerifierKey) -> Path:
-        """Where the namespaces are remembered; deleting it forgets them."""
+        """Where namespaces and statuses are remembered; deleting it forgets them."""
         return self.folder / "followed" / _digest(key)
 
     def keep_fork(self, origin: str, found: fork.ForkProof) -> Path:
         """Writes a fork proof into the state; its path."""
-        data = found.encode()
+        return self.keep_evidence(origin, found.encode(), FORK_SUFFIX)
+
+    def keep_evidence(self, origin: str, data: bytes, suffix: str) -> Path:
+        """Writes proof of misbehaviour into the state; its path. suffix: FORK_SUFFIX or INDEX_FORK_SUFFIX."""
         name = re.sub(r"[^a-z0-9.-]+", "_", origin.lower())[:80]
         folder = self.folder / "forks"
-        path = folder / f"{name}-{hashlib.sha256(data).hexdigest()[:16]}.teelog-fork"
+        path = folder / f"{name}-{hashlib.sha256(data).hexdigest()[:16]}{suffix}"
         with self._locked():
             folder.mkdir(exist_ok=True)
             _write(path, data)
@@ -206,6 +240,11 @@ class ClientState:
                 os.close(descriptor)
         except OSError as error:
             raise UnavailableError(f"cannot write the client state {self.folder}", actual=error.strerror) from error
+
+
+def _later(known: Mapping[str, _Version], new: Latest) -> dict[str, _Version]:
+    later = {name: _Version(*it) for name, it in new.items() if name not in known or known[name].version < it[0]}
+    return dict(sorted({**known, **later}.items()))
 
 
 def default_folder(environ: dict[str, str]) -> Path:
