@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from teelog.cli import files, output
+from teelog.cli import files, freeze, output
 from teelog.cli import policy as policies
 from teelog.cli.proof import utc
 from teelog.client.source import is_url
@@ -160,25 +160,28 @@ def allow(log: Path, file: str) -> None:
     except RefusedError as error:
         error.hint = error.hint or _HINTS.get(error.status)
         raise
-    if not done.published:
+    if not done.entered.published:
         output.note("committed; the next `teelog log serve` publishes it")
     output.result(
         [
-            f"namespace  {done.namespace}{'' if done.fresh else ' (logged before)'}",
-            f"index      {done.index}",
+            f"namespace  {done.namespace}{'' if done.entered.fresh else ' (logged before)'}",
+            f"index      {done.entered.index}",
             f"statement  {done.statement_id}",
-            f"leaf       {done.leaf.hex()}",
+            f"leaf       {done.entered.leaf.hex()}",
         ],
         {
             "schema": "teelog-allowed/v1",
             "namespace": done.namespace,
-            "index": done.index,
+            "index": done.entered.index,
             "statement_id": done.statement_id,
-            "leaf": done.leaf,
-            "fresh": done.fresh,
-            "published": done.published,
+            "leaf": done.entered.leaf,
+            "fresh": done.entered.fresh,
+            "published": done.entered.published,
         },
     )
+
+
+group.add_command(freeze.command)
 
 
 @group.command()
@@ -202,6 +205,7 @@ def status(log: Path) -> None:
         ("unpublished", f"{found.staged_batches} batches"),
         ("namespaces", len(found.namespaces)),
         *(("", f"{name}  version {version}  index {index}") for name, version, index in found.namespaces),
+        *((("ended", f"goes on at {found.successor or 'no other log'}"),) if found.frozen else ()),
         ("free disk", f"{found.free / 1e9:.1f} GB"),
     ]
     output.result(
@@ -223,8 +227,43 @@ def status(log: Path) -> None:
             "namespaces": [
                 {"namespace": name, "version": version, "index": index} for name, version, index in found.namespaces
             ],
+            "frozen": found.frozen,
+            "successor": found.successor,
             "epoch": found.epoch,
             "raw": found.raw,
             "free_bytes": found.free,
+        },
+    )
+
+
+@group.command()
+@LOG
+@output.json_option
+def rebuild(log: Path) -> None:
+    """Derive a log's index anew from its entries, and compare it with the index log's last leaf.
+
+    Only without a running server. A server that finds no LOG/index/index.db does the same by itself.
+
+    Example: teelog log rebuild LOG
+    """
+    from teelog.log_server.index.rebuild import rebuild as derive
+
+    with output.progress("mapping entries") as step:
+        last = 0
+
+        def progress(done: int, total: int) -> None:
+            nonlocal last
+            step(done - last, f"{done} of {total} entries")
+            last = done
+
+        made = derive(log, progress)
+    output.ok("the index is that of the index log's last leaf")
+    output.result(
+        [f"entries   {made.input_size}", f"map root  {made.map_root.hex()}", f"leaves    {made.index_size}"],
+        {
+            "schema": "teelog-rebuilt/v1",
+            "index_size": made.index_size,
+            "input_size": made.input_size,
+            "map_root": made.map_root,
         },
     )

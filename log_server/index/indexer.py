@@ -46,8 +46,9 @@ class Bell(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """doing: starting, mapping, cosigning, idle, stopped. mapped: main entries that the map holds. index_size,
-    input_size: of the newest published leaf. why: what stopped the index.
+    """doing: starting (until the map is where its log is), mapping, cosigning, waiting (the witnesses do not cosign),
+    idle, stopped. mapped: main entries that the map holds. index_size, input_size: of the newest published leaf. why:
+    what stopped the index.
     """
 
     doing: str = "starting"
@@ -96,6 +97,8 @@ class Indexer:
         """Index size -> input size of leaves not yet published."""
         self._size = 0
         """Committed leaves."""
+        self._covered = 0
+        """Main entries that the last of them covers."""
         self._kept = [(time.monotonic(), size) for size in inputs.sizes()[:1]]
         """When each input was published, and its size, oldest first."""
         sequencer.noted = self._noted
@@ -155,8 +158,9 @@ class Indexer:
         self._check_stop()
 
     def _tell(self, **changed: object) -> None:
-        self.progress = replace(self.progress, **changed)  # type: ignore[arg-type]
-        self._told(self.progress)
+        before, self.progress = self.progress, replace(self.progress, **changed)  # type: ignore[arg-type]
+        if self.progress != before:
+            self._told(self.progress)
 
     # -- at start -----------------------------------------------------------------------------------------------------
 
@@ -183,6 +187,7 @@ class Indexer:
                 )
             if published.size == head.size:
                 self._inputs.keep(head.size, published.note)
+            self._covered = head.size
             self._shown[memory.size] = head.size
             if memory.published_size == memory.size:
                 self._show(memory.size)
@@ -228,22 +233,23 @@ class Indexer:
             published = self._main.published()
         except UnavailableError:
             return
-        size = self._store.input_size
-        if published.size < size:
+        size = self._covered
+        if published.size < max(size, self._store.input_size):
             raise RolledBack("the main log went back", expected=f"at least size {size}", actual=published.size)
         if published.size == size:
             # Main first, then index: an idle log stays fresh as long as both do.
             if size and self._inputs.keep(size, published.note):
                 self._sequencer.refresh()
             return
+        self._tell(doing="mapping")
         root = self._map(published)
         self._inputs.keep(published.size, published.note)
         self._publish(published.leaf(root), published.size)
+        self._covered = published.size
         self._tell(doing="idle")
 
     def _map(self, upto: Published) -> bytes:
         """The map of the first ``upto.size`` entries: durable, staged, its root returned."""
-        self._tell(doing="mapping")
         told = time.monotonic()
 
         def step() -> None:
@@ -286,15 +292,19 @@ class Indexer:
             failure = self._sequencer.intake.offer(self, ticket, [entry])
             if failure is not None:
                 # The witnesses have not confirmed the index log yet, or the disk is full.
+                self._tell(doing="waiting")
                 self._handle(self._take(HAND_OVER))
                 continue
             if self._answered(ticket):
                 return
+            self._tell(doing="waiting")
             # It may be committed or not: the same leaf again is the same entry.
 
     def _answered(self, ticket: int) -> bool:
         while True:
             answer = self._take(LOOK)
+            if answer is None:
+                self._tell(doing="waiting")
             self._handle(answer)
             if isinstance(answer, Answer) and answer.ticket == ticket:
                 return answer.failure is None

@@ -37,7 +37,7 @@ log = logging.getLogger("teelog.log_server")
 REPORT_SECONDS = 0.05
 """The least between two reports; a log that waits for its index hears of it that often."""
 MAX_REPORT = 65_536  # bytes
-DOING = ("starting", "mapping", "cosigning", "idle", "stopped")
+WORKING = ("mapping", "cosigning", "idle")
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -100,6 +100,8 @@ class IndexProcess:
         self._max_lag = max_lag
         self._hearing: asyncio.Task[None] | None = None
         self._ending = False
+        self._level = False
+        """Whether it has been as near as it has to be since the start."""
         self.running = True
         self.report = Report("starting", 0, 0, 0, "", [])
 
@@ -134,13 +136,15 @@ class IndexProcess:
             os.write(self._bell, b"\0")
 
     def behind(self, published_size: int) -> bool:
-        """Whether sealing has to wait for the index: only while it works, not while its witnesses make it wait."""
+        """Whether sealing has to wait for the index. From the sequencer's thread.
+
+        Only for its work under load: not for its witnesses, and not for what it had to catch up with at a start.
+        """
         report = self.report
-        return (
-            0 < self._max_lag < published_size - report.mapped
-            and self.running
-            and report.doing in ("mapping", "starting")
-        )
+        if published_size - report.mapped <= self._max_lag:
+            self._level = True
+            return False
+        return self._max_lag > 0 and self._level and self.running and report.doing in WORKING
 
     def watch(self, progressed: Callable[[], None]) -> None:
         """Hears its reports; progressed: called after each."""
