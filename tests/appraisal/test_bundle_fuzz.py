@@ -1,0 +1,173 @@
+"""Nothing but a good bundle verifies, and nothing but a typed result comes out, whatever the bytes are."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import fields, replace
+from functools import cache
+
+import cbor2
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from teelog import Check, Outcome, Overall, Trust
+from teelog import bundle as bundles
+from teelog.bundle import Bundle
+from teelog.errors import MalformedError
+from tests.appraisal.story import LOG_CHECKS, NOW, Story, current, judge, told
+
+SETTINGS = settings(max_examples=300, deadline=None)
+
+
+@cache
+def good() -> tuple[bytes, Trust]:
+    """A bundle, and a trust file that asks for every cosigner: a line less is a quorum less."""
+    story, release = told()
+    return story.bundle(release).encode(), story.trust(quorum=4, semantic=3)
+
+
+def verifies(data: bytes) -> bool:
+    verdict = judge(data, good()[1])
+    return verdict.overall in (Overall.VERIFIED, Overall.VERIFIED_WITH_WAIVERS)
+
+
+def test_the_good_one_verifies():
+    assert verifies(good()[0])
+
+
+@SETTINGS
+@given(st.data())
+def test_no_flipped_bit_verifies(data: st.DataObject):
+    raw = bytearray(good()[0])
+    bit = data.draw(st.integers(0, 8 * len(raw) - 1))
+    raw[bit >> 3] ^= 1 << (bit & 7)
+    assert not verifies(bytes(raw))
+
+
+@pytest.mark.slow
+def test_no_flipped_bit_of_all_verifies():
+    raw = good()[0]
+    for bit in range(8 * len(raw)):
+        flipped = bytearray(raw)
+        flipped[bit >> 3] ^= 1 << (bit & 7)
+        assert not verifies(bytes(flipped)), bit
+
+
+def test_no_truncation_verifies():
+    raw = good()[0]
+    for length in range(len(raw)):
+        with pytest.raises(MalformedError):
+            bundles.parse(raw[:length])
+    assert not verifies(raw[:-1])
+
+
+@SETTINGS
+@given(st.binary(min_size=1, max_size=40), st.integers(0, 10_000))
+def test_no_insertion_verifies(inserted: bytes, place: int):
+    raw = good()[0]
+    at = place % (len(raw) + 1)
+    assert not verifies(raw[:at] + inserted + raw[at:])
+
+
+@SETTINGS
+@given(st.binary(max_size=300))
+def test_garbage_is_malformed_and_one_check_says_so(data: bytes):
+    verdict = judge(data, good()[1])
+    failed = [finding.check for finding in verdict.findings if finding.outcome is Outcome.FAILED]
+    assert failed == [Check.LOGGED]
+    assert all(verdict[check].outcome is not Outcome.VERIFIED for check in LOG_CHECKS)
+
+
+def test_an_unreadable_bundle_fails_whatever_is_waived():
+    for count in range(len(LOG_CHECKS)):
+        for waived in itertools.combinations(LOG_CHECKS, count):
+            assert judge(b"\xa0", good()[1], without=waived).overall is Overall.FAILED
+
+
+def test_parts_of_two_bundles_verify_together_only_if_they_are_of_one():
+    story = Story()
+    release = story.release("1.4.2")
+    story.status(current(release))
+    first = story.bundle(release)
+    story.release("1.4.3")
+    story.status(current(release))
+    second = story.bundle(release)
+    trust = story.trust()
+    names = [each.name for each in fields(Bundle)]
+    assert all(getattr(first, name) != getattr(second, name) for name in names)
+    for chosen in itertools.product((first, second), repeat=len(names)):
+        mixed = replace(first, **{name: getattr(source, name) for name, source in zip(names, chosen, strict=True)})
+        holds = judge(mixed, trust).overall is Overall.VERIFIED
+        assert holds is (len(set(map(id, chosen))) == 1), [source is first for source in chosen]
+
+
+# -- the encoding ------------------------------------------------------------------------------------------------------
+
+
+def test_cbor2_reads_and_writes_the_same_bytes():
+    raw = good()[0]
+    tree = cbor2.loads(raw)
+    assert cbor2.dumps(tree, canonical=True) == raw
+    assert list(tree) == list(range(10))
+    assert bundles.parse(raw).encode() == raw
+
+
+def tree() -> dict[int, object]:
+    found: dict[int, object] = cbor2.loads(good()[0])
+    return found
+
+
+def changed(key: int, value: object) -> bytes:
+    return cbor2.dumps(tree() | {key: value})
+
+
+def without(key: int) -> bytes:
+    return cbor2.dumps({k: v for k, v in tree().items() if k != key})
+
+
+RAW = good()[0]
+MALFORMED = {
+    "unknown field": changed(10, b""),
+    "missing field": without(9),
+    "repeated field": b"\xab" + RAW[1:] + b"\x00\x60",
+    "fields out of order": cbor2.dumps(dict(reversed(tree().items()))),
+    "a key that is text": cbor2.dumps({str(k): v for k, v in tree().items()}),
+    "a key that is a boolean": cbor2.dumps({(True if k == 1 else k): v for k, v in tree().items()}),
+    "a key that is a float": cbor2.dumps({(1.0 if k == 1 else k): v for k, v in tree().items()}),
+    "another version": changed(0, "teelog-bundle/v2"),
+    "text for bytes": changed(1, "text"),
+    "no namespace": changed(5, []),
+    "too many namespaces": changed(5, tree()[5] * 257),  # type: ignore[operator]
+    "a path of half hashes": changed(4, bytes(31)),
+    "a path that is too long": changed(4, bytes(32 * 64)),
+    "a negative index": changed(7, {**tree()[7], 1: -1}),  # type: ignore[dict-item]
+    "an index that is a boolean": changed(7, {**tree()[7], 1: True}),  # type: ignore[dict-item]
+    "an index that is a float": changed(7, {**tree()[7], 1: 3.0}),  # type: ignore[dict-item]
+    "an index above the largest": changed(7, {**tree()[7], 1: 2**63}),  # type: ignore[dict-item]
+    "an index that is a bignum": changed(7, {**tree()[7], 1: 2**64}),  # type: ignore[dict-item]
+    "an entry that no log takes": changed(9, {**tree()[9], 0: bytes(65_536)}),  # type: ignore[dict-item]
+    "a list root of another length": changed(8, {**tree()[8], 1: bytes(31)}),  # type: ignore[dict-item]
+    "a trie proof that is too long": changed(8, {**tree()[8], 3: bytes(65_537)}),  # type: ignore[dict-item]
+    "a tag": b"\xd9\xd9\xf7" + RAW,
+    "a byte more": RAW + b"\x00",
+    "indefinite length": b"\xbf" + RAW[1:] + b"\xff",
+    "a long form": b"\xb8\x0a" + RAW[1:],
+    "an array": cbor2.dumps(list(tree().values())),
+    "nothing": b"",
+    "too long": changed(3, bytes(1 << 20)),
+    "nested too deeply": b"\x81" * 100_000,
+}
+
+
+@pytest.mark.parametrize("data", MALFORMED.values(), ids=MALFORMED.keys())
+def test_a_bundle_has_one_encoding_and_its_ten_fields(data: bytes):
+    with pytest.raises(MalformedError):
+        bundles.parse(data)
+
+
+def test_what_would_be_refused_is_not_written():
+    found = bundles.parse(RAW)
+    with pytest.raises(MalformedError):
+        replace(found, namespaces=()).encode()
+    assert judge(found, good()[1], NOW + 1).overall is Overall.VERIFIED
