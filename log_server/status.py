@@ -11,6 +11,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from teelog.errors import UnavailableError
 from teelog.log_server import config, lock
@@ -26,6 +27,7 @@ class Status:
 
     published_at: POSIX seconds, 0 if unknown. cosigners: key names with a line in it. staged_batches: committed and not
     yet published. namespaces: (name, version, index). running: whether a process holds the directory. free: bytes.
+    frozen: the log has ended. successor: the origin of the log that goes on then, if any.
     """
 
     origin: str
@@ -43,6 +45,8 @@ class Status:
     running: bool
     free: int
     raw: bool
+    frozen: bool = False
+    successor: str | None = None
 
 
 def status(path: Path) -> Status:
@@ -62,6 +66,9 @@ def status(path: Path) -> Status:
                 (item["name"], item["version"], item["idx"])
                 for item in db.query("SELECT name, version, idx FROM namespace ORDER BY idx")
             )
+            ended: list[dict[str, Any]] = []
+            if "tip" in db.table_names():
+                ended = list(db.query("SELECT successor FROM tip WHERE kind = 'log-policy' AND ended"))
             connection.execute("ROLLBACK")
     except (sqlite3.Error, StopIteration) as error:
         raise UnavailableError(f"{directory.state} cannot be read now", actual=str(error)) from error
@@ -84,6 +91,8 @@ def status(path: Path) -> Status:
         running=_running(path),
         free=disk.f_bavail * disk.f_frsize,
         raw=settings.admission.raw,
+        frozen=bool(ended),
+        successor=ended[0]["successor"] if ended else None,
     )
 
 
