@@ -1,38 +1,35 @@
-"""A log's index asked over HTTP, at one size of the index log: every answer verified before it is given.
+"""A log's index asked over HTTP (docs/formats/http-api.md): every answer proven under checkpoints that policies accept.
 
-    index = await open_index(http, url, main_policy, index_policy)
-    found = await index.lookup(keys.status_key(stream))       None: the index proves that there is no such list
-    indices = await index.indices(found)                      all of it
-
-Semantic witnesses rebuilt the map under the index log's last leaf: their quorum is what an answer rests on.
+``open_index`` verifies the index log's checkpoint and its last leaf; what is asked then fits that leaf or is refused.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import msgspec
 
 from teelog import strict
-from teelog.client.http import HttpClient, Refusal, check_url
-from teelog.client.log import LogReader
-from teelog.client.source import HttpSource
-from teelog.errors import MalformedError, NotEstablished, ProofError, UnavailableError, VerificationError
+from teelog.appraisal.log import check_one_tree
+from teelog.bundle import Lookup
+from teelog.client.http import HttpClient
+from teelog.client.log import LogReader, TileCache
+from teelog.client.source import MAX_CHECKPOINT, NOT_FOUND, HttpSource
+from teelog.errors import MalformedError, ProofError, RefusedError, UnavailableError, VerificationError
 from teelog.index.leaf import IndexLeaf
 from teelog.index.lists import PAGE, Value, verify_element, verify_page
 from teelog.index.proof import MAX_PROOF, verify_lookup, verify_prefix
-from teelog.tlog import note
 from teelog.tlog.policy import Policy, WitnessedCheckpoint, verify_checkpoint
 from teelog.tlog.rfc6962 import HASH_LENGTH
 from teelog.tlog.vkey import SignatureType
 
-MAX_ANSWER = 1 << 20  # bytes
-MAX_ELEMENTS = 1 << 24
-"""Indices of one list that are read; above it the list is for others to read."""
-ATTEMPTS = 5  # at a size that is still kept: a busy log's index moves on
+ATTEMPTS = 4
+"""Openings: the index may move on between two requests."""
+MAX_ANSWER = 4 * MAX_PROOF  # bytes of JSON; base64 and hex of 64 KiB, and paths
+
+_A = TypeVar("_A", bound=msgspec.Struct)
 
 
 class _Last(msgspec.Struct, frozen=True):
@@ -42,9 +39,9 @@ class _Last(msgspec.Struct, frozen=True):
 
 class _Lookup(msgspec.Struct, frozen=True):
     count: str
+    list_root: str | None
     trie_proof: str
-    list_root: str | None = None
-    last: _Last | None = None
+    last: _Last | None
 
 
 class _Page(msgspec.Struct, frozen=True):
@@ -62,155 +59,159 @@ class _Prefix(msgspec.Struct, frozen=True):
     proof: str
 
 
-Answer = TypeVar("Answer", _Lookup, _Page, _Prefix)
-
-
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A key's list. last: its newest element, an index of the main log; last_path: its inclusion in the list."""
+    """What the index holds under a key: a list of ``lookup.count`` entries, the newest of which is ``last``."""
 
     key: bytes
-    value: Value
-    trie_proof: bytes = field(repr=False)
     last: int
-    last_path: tuple[bytes, ...] = field(repr=False)
+    lookup: Lookup
+
+    @property
+    def value(self) -> Value:
+        return Value(self.lookup.count, self.lookup.list_root)
 
 
 @dataclass(frozen=True, slots=True)
-class Index:
-    """The index under one checkpoint of its log. main: the checkpoint that it covers, of the very same tree.
+class RemoteIndex:
+    """The index under two verified checkpoints. All methods raise what HTTP raises, MalformedError and ProofError.
 
-    leaf, leaf_path: the index log's last leaf and its inclusion. Methods raise UnavailableError, RefusedError (404: this
-    size is not kept any more), MalformedError, ProofError.
+    main: the checkpoint from which the index was built. index: of the index log. leaf: its last one, path: the leaf's
+    inclusion. log: reads the main log's entries.
     """
 
     http: HttpClient = field(repr=False)
     url: str
-    head: WitnessedCheckpoint
     main: WitnessedCheckpoint
-    leaf: IndexLeaf = field(repr=False)
-    leaf_path: tuple[bytes, ...] = field(repr=False)
-
-    @property
-    def size(self) -> int:
-        """Leaves of the index log."""
-        return self.head.checkpoint.size
+    index: WitnessedCheckpoint
+    leaf: bytes = field(repr=False)
+    path: tuple[bytes, ...] = field(repr=False)
+    map_root: bytes
+    log: LogReader = field(repr=False)
 
     async def lookup(self, key: bytes) -> Found | None:
-        """The list under ``key``; None where its absence is proven."""
-        answer = await self._ask(f"lookup/{key.hex()}", _Lookup)
-        proof = _bytes(answer.trie_proof, "trie_proof")
-        count = _number(answer.count, "count")
+        """What the index holds under ``key``; None where it is proven to hold nothing."""
+        answer = await self._get(f"lookup/{key.hex()}", _Lookup)
+        proof = _b64(answer.trie_proof, "trie proof")
+        count = strict.decimal(answer.count.encode(), "count")
         if count == 0:
-            verify_lookup(self.leaf.map_root, key, None, proof)
+            verify_lookup(self.map_root, key, None, proof)
             return None
-        if answer.list_root is None or answer.last is None:
-            raise MalformedError("an answer about a list has no root or no last element")
-        value = Value(count, _hash(answer.list_root))
-        verify_lookup(self.leaf.map_root, key, value.encode(), proof)
-        last, path = _number(answer.last.index, "last index"), _hashes(answer.last.path)
-        self._check_index(last)
+        if answer.last is None or answer.list_root is None:
+            raise MalformedError(f"{self.url} answers a lookup without the list's last element")
+        value = Value(count, _b64(answer.list_root, "list root", HASH_LENGTH))
+        verify_lookup(self.map_root, key, value.encode(), proof)
+        last, path = _number(answer.last.index), _hashes(answer.last.path)
         verify_element(value, count - 1, last, path)
-        return Found(key, value, proof, last, path)
+        self._check_covered(last)
+        return Found(key, last, Lookup(count, value.root, path, proof))
 
-    async def page(self, key: bytes, value: Value, number: int) -> list[int]:
-        """Elements ``PAGE`` * number and up to PAGE - 1 that follow, of the list ``value`` under ``key``."""
-        answer = await self._ask(f"list/{key.hex()}/{number}", _Page)
-        indices = [_number(each, "index") for each in answer.indices]
-        verify_page(value, number, indices, _hashes(answer.path))
+    async def page(self, found: Found, number: int) -> tuple[int, ...]:
+        """Page ``number`` of the list: up to 256 entry indices, rising."""
+        answer = await self._get(f"list/{found.key.hex()}/{number}", _Page)
+        indices = tuple(_number(each) for each in answer.indices)
+        verify_page(found.value, number, indices, _hashes(answer.path))
         for index in indices:
-            self._check_index(index)
+            self._check_covered(index)
         return indices
 
-    async def indices(self, found: Found) -> list[int]:
-        """All elements, oldest first. Raises NotEstablished where there are too many to read."""
-        count = found.value.count
-        if count > MAX_ELEMENTS:
-            raise NotEstablished("the list is too long to read", expected=f"at most {MAX_ELEMENTS}", actual=count)
-        if count == 1:
+    async def elements(self, found: Found) -> list[int]:
+        """The whole list, oldest first."""
+        if found.lookup.count == 1:
             return [found.last]
-        pages = await asyncio.gather(
-            *(self.page(found.key, found.value, number) for number in range(-(-count // PAGE)))
-        )
-        return [index for page in pages for index in page]
+        listed: list[int] = []
+        for number in range(-(-found.lookup.count // PAGE)):
+            listed += await self.page(found, number)
+        return listed
 
-    async def scan(self, prefix: bytes) -> list[tuple[bytes, Value]]:
-        """All keys with this prefix, in order, with what stands under each; that there are no others is proven."""
-        answer = await self._ask(f"prefix/{prefix.hex()}", _Prefix)
-        pairs = [(strict.unhex(each.key, "key"), _bytes(each.value, "value")) for each in answer.pairs]
-        verify_prefix(self.leaf.map_root, prefix, pairs, _bytes(answer.proof, "proof"))
+    async def newest_first(self, found: Found) -> AsyncIterator[int]:
+        """The whole list, newest first, a page at a time."""
+        for number in range((found.lookup.count - 1) // PAGE, -1, -1):
+            for index in reversed(await self.page(found, number)):
+                yield index
+
+    async def prefix(self, prefix: bytes) -> list[tuple[bytes, Value]]:
+        """All keys with ``prefix`` and their values, complete; Refusal with status 413 where that is above 64 KiB."""
+        answer = await self._get(f"prefix/{prefix.hex()}", _Prefix)
+        pairs = [(strict.unhex(pair.key, "key"), _b64(pair.value, "value")) for pair in answer.pairs]
+        verify_prefix(self.map_root, prefix, pairs, _b64(answer.proof, "prefix proof"))
         return [(key, Value.parse(value)) for key, value in pairs]
 
-    async def _ask(self, path: str, form: type[Answer]) -> Answer:
-        place = f"{self.url}/index/v1/{self.size}/{path}"
-        answer = await self.http.get(place, MAX_ANSWER, accept="application/json")
-        try:
-            return msgspec.json.decode(answer.body, type=form)
-        except (ValueError, RecursionError, msgspec.MsgspecError) as error:
-            raise MalformedError(f"{place} gives an answer of another form", actual=str(error)[:200]) from error
-
-    def _check_index(self, index: int) -> None:
+    def _check_covered(self, index: int) -> None:
         if index >= self.main.checkpoint.size:
             raise ProofError(
-                "the index lists an entry that the log does not have",
+                "the index lists an entry that the log does not have yet",
                 expected=f"below {self.main.checkpoint.size}",
                 actual=index,
             )
 
-
-async def open_index(http: HttpClient, url: str, main: Policy, index: Policy) -> Index:
-    """The newest published index of the log at ``url``, and the main checkpoint that it covers.
-
-    Raises UnavailableError, RefusedError (404: the log has no index), MalformedError, VerificationError (NotWitnessed
-    where a quorum is missing), ProofError.
-    """
-    place = check_url(url)
-    for attempt in range(ATTEMPTS):
-        source = HttpSource(http, f"{place}/index")
-        head = verify_checkpoint(await source.checkpoint(), index)
-        if head.checkpoint.size == 0:
-            raise UnavailableError("the log's index holds nothing yet", actual="size 0")
-        reader = LogReader(source, head.checkpoint.size, head.checkpoint.root)
-        last = head.checkpoint.size - 1
-        leaf = IndexLeaf.parse(await reader.entry(last))
-        path = tuple(await reader.prove_inclusion(last))
+    async def _get(self, path: str, kind: type[_A]) -> _A:
+        place = f"{self.url}/index/v1/{self.index.checkpoint.size}/{path}"
+        answer = await self.http.get(place, MAX_ANSWER, accept="application/json")
         try:
-            answer = await http.get(f"{place}/index/v1/{head.checkpoint.size}/main", note.MAX_LENGTH)
-        except Refusal as refusal:
-            if refusal.status != 404 or attempt == ATTEMPTS - 1:
+            return msgspec.json.decode(answer.body, type=kind)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise MalformedError(f"{place} answers something else", actual=str(error)[:200]) from error
+
+
+async def open_index(
+    http: HttpClient, url: str, main: Policy, index: Policy, cache: TileCache | None = None
+) -> RemoteIndex:
+    """The index as it is published now.
+
+    url: of the main log. main, index: policies whose quorums both checkpoints must have. cache: of the main log's tiles.
+    Raises what HTTP raises (404: this log has no index), MalformedError, VerificationError, NotWitnessed, ProofError;
+    MisbehaviourError where the leaf holds the log's signature over another tree of the same size.
+    """
+    source = HttpSource(http, url)
+    for left in range(ATTEMPTS - 1, -1, -1):
+        log = HttpSource(http, f"{source.name}/index")
+        head = verify_checkpoint(await log.checkpoint(), index)
+        size, root = head.checkpoint.size, head.checkpoint.root
+        if size == 0:
+            raise UnavailableError("the index log holds nothing yet", hint="try again once the log has published")
+        reader = LogReader(log, size, root)
+        leaf = await reader.entry(size - 1)
+        path = tuple(await reader.prove_inclusion(size - 1))
+        try:
+            answer = await http.get(f"{source.name}/index/v1/{size}/main", MAX_CHECKPOINT)
+        except RefusedError as error:
+            # The server has published a newer size meanwhile, and keeps this one no longer.
+            if error.status not in NOT_FOUND or left == 0:
                 raise
-            continue  # the index has moved on in the meantime
-        covered = verify_checkpoint(answer.body, main)
-        _check_input(leaf, covered, main)
-        return Index(http, place, head, covered, leaf, path)
-    raise AssertionError("unreachable")
+            continue
+        witnessed = verify_checkpoint(answer.body, main)
+        parsed = IndexLeaf.parse(leaf)
+        _check_input(parsed, witnessed, main)
+        log_reader = LogReader(source, witnessed.checkpoint.size, witnessed.checkpoint.root, cache)
+        return RemoteIndex(http, source.name, witnessed, head, leaf, path, parsed.map_root, log_reader)
+    raise AssertionError("the last attempt returns or raises")
 
 
-def _check_input(leaf: IndexLeaf, covered: WitnessedCheckpoint, main: Policy) -> None:
-    """Protocol section 7 step 4: the map was built from exactly this checkpoint's tree."""
-    keys = [log.key for log in main.logs if log.key.type is SignatureType.ED25519]
-    found = leaf.open(keys, covered.checkpoint.origin)
-    if found != covered.checkpoint:
+def _check_input(leaf: IndexLeaf, main: WitnessedCheckpoint, policy: Policy) -> None:
+    """The leaf's map was built from this checkpoint's tree."""
+    keys = [log.key for log in policy.logs if log.key.type is SignatureType.ED25519]
+    head = main.checkpoint
+    found = leaf.open(keys, head.origin)
+    check_one_tree((found, leaf.note), (head, main.note.encode()), keys)
+    if found.size != head.size:
         raise VerificationError(
-            "the index was built from another checkpoint than the log gives with it",
-            expected=f"size {found.size}, root {found.root.hex()}",
-            actual=f"size {covered.checkpoint.size}, root {covered.checkpoint.root.hex()}",
+            "the server gives another main checkpoint than the index leaf's",
+            expected=f"size {found.size}",
+            actual=f"size {head.size}",
         )
 
 
-def _number(text: str, what: str) -> int:
-    return strict.decimal(text.encode(), what)
+def _number(text: str) -> int:
+    return strict.decimal(text.encode(), "index")
 
 
-def _bytes(text: str, what: str) -> bytes:
-    if len(text) > 2 * MAX_PROOF:
-        raise MalformedError(f"{what} is too long", expected=f"at most {MAX_PROOF} bytes")
-    return strict.b64(text.encode(), what)
+def _b64(text: str, what: str, length: int | None = None) -> bytes:
+    try:
+        return strict.b64(text.encode("ascii"), what, length)
+    except UnicodeEncodeError as error:
+        raise MalformedError(f"{what} is not base64") from error
 
 
-def _hash(text: str) -> bytes:
-    return strict.b64(text.encode(), "hash", HASH_LENGTH)
-
-
-def _hashes(texts: Sequence[str]) -> tuple[bytes, ...]:
-    return tuple(_hash(each) for each in texts)
+def _hashes(path: Sequence[str]) -> tuple[bytes, ...]:
+    return tuple(_b64(each, "path", HASH_LENGTH) for each in path)
