@@ -43,7 +43,8 @@ def init(witness: Path, name: str) -> None:
 @group.command("add-log")
 @WITNESS
 @click.argument("vkeys", metavar="VKEY")
-@click.option("--url", metavar="URL", help="Where the log is read.")
+@click.option("--main", metavar="VKEY", help="VKEY is an index log's (.../index/v1); these keys are its log's.")
+@click.option("--url", metavar="URL", help="Where the log is read; with --main, its index is read at URL/index.")
 @click.option("--contact", metavar="TEXT", help="Whom to tell when it misbehaves.")
 @click.option("--per-day", type=int, metavar="N", help="Checkpoints cosigned in a day, at most.  [default: no limit]")
 @click.option("--add-key", is_flag=True, help="Trust these keys beside the ones that the log has (rotation).")
@@ -52,6 +53,7 @@ def init(witness: Path, name: str) -> None:
 def add_log(
     witness: Path,
     vkeys: str,
+    main: str | None,
     url: str | None,
     contact: str | None,
     per_day: int | None,
@@ -61,14 +63,15 @@ def add_log(
     """Let a log be cosigned from now on, also by a witness that is running.
 
     VKEY is a literal, or a file with the log's keys (LOG/log.vkey). Adding a known log again changes what is given and
-    enables it.
+    enables it. With --main the witness is a semantic one, which cosigns index logs only.
 
     Example: teelog witness add-log W1 LOG/log.vkey --url https://log.example/tee --per-day 288
     """
     from teelog.witness import admin
 
     texts = tuple(str(key) for key in keyref.load_vkeys(vkeys))
-    done = admin.run(witness, admin.AddLog(texts, url, contact, per_day, add_key, replace_keys))
+    indexed = () if main is None else tuple(str(key) for key in keyref.load_vkeys(main))
+    done = admin.run(witness, admin.AddLog(texts, url, contact, per_day, add_key, replace_keys, indexed))
     _report("changed" if done.known else "added", done)
 
 
@@ -138,6 +141,7 @@ def list_logs(witness: Path) -> None:
                 {
                     "log": entry.origin,
                     "vkeys": list(entry.vkeys),
+                    "main": list(entry.main),
                     "url": entry.url,
                     "contact": entry.contact,
                     "per_day": entry.per_day,
@@ -156,8 +160,12 @@ def list_logs(witness: Path) -> None:
 @WITNESS
 @click.option("--listen", default="127.0.0.1:6971", show_default=True, metavar="HOST:PORT", help="Port 0: any.")
 @click.option("--admin", "admin_listen", metavar="HOST:PORT", help="Where /metrics and /healthz are; keep it private.")
-def serve(witness: Path, listen: str, admin_listen: str | None) -> None:
+@click.option("--semantic", is_flag=True, help="Rebuild the indexes of logs from their entries; cosign these only.")
+def serve(witness: Path, listen: str, admin_listen: str | None, semantic: bool) -> None:
     """Serve until SIGTERM or SIGINT.
+
+    With --semantic, the checkpoints of index logs (add-log --main) are cosigned, once every map root in them was
+    rebuilt from the log's entries. A witness is semantic for ever, or never.
 
     Example: teelog witness serve W1 --listen 127.0.0.1:6971
     """
@@ -174,6 +182,7 @@ def serve(witness: Path, listen: str, admin_listen: str | None) -> None:
         parse_address(listen),
         None if admin_listen is None else parse_address(admin_listen),
         ready,
+        semantic=semantic,
     )
 
 

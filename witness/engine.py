@@ -84,8 +84,9 @@ def failed() -> Answer:
 class Engine:
     """Owns the databases from ``start`` to ``stop``.
 
-    now: POSIX seconds. monotonic: seconds. extensions: W-39. on_fatal: called from the engine's thread when it gives
-    up. step: called with "checked", "committed", "signed", "published" as each is done: tests stop, race and kill here.
+    now: POSIX seconds. monotonic: seconds. extensions: W-39. gate: why a checkpoint is not cosigned although all checks
+    hold, None if it is; it must not wait. on_fatal: called from the engine's thread when it gives up. step: called with
+    "checked", "committed", "signed", "published" as each is done: tests stop, race and kill here.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Engine:
         monotonic: Callable[[], float],
         metrics: Metrics,
         extensions: bool = False,
+        gate: Callable[[Cosign], Answer | None] = lambda _: None,
         on_fatal: Callable[[], None] = lambda: None,
         step: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -110,6 +112,7 @@ class Engine:
         self._monotonic = monotonic
         self._metrics = metrics
         self._extensions = extensions
+        self._gate = gate
         self._on_fatal = on_fatal
         self._step = step
         self._queue: queue.SimpleQueue[_Check | _Call | None] = queue.SimpleQueue()
@@ -255,7 +258,10 @@ class Engine:
             request = check.request
             known, head = self.registry.log(request.origin), self._store.head(request.origin)
             decision = decide(request, known, head, self._now(), extensions=self._extensions)
-            if isinstance(decision, Cosign):
+            held = self._gate(decision) if isinstance(decision, Cosign) else None
+            if held is not None:
+                check.answer.set_result(held)
+            elif isinstance(decision, Cosign):
                 moves.append((check, decision))
             elif isinstance(decision, Inconsistent):
                 self._keep(decision)

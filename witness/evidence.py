@@ -4,6 +4,8 @@ forks/*.teelog-fork          fork proofs: ``teelog fork verify`` needs nothing e
 evidence/*.teelog-evidence   the same container, but what was shown does not yet prove a fork: a checkpoint with a valid
                              signature of the log whose consistency proof fails. Anyone who has such a checkpoint can
                              send it with a broken proof, so these are leads, not proofs.
+evidence/*.teelog-index-fault
+                             something false that an index log signed (docs/formats/index-fault.md)
 
 Bounded: a log's signature is needed for each file, and at most MAX_FILES are kept for each log.
 """
@@ -15,6 +17,7 @@ import hashlib
 import os
 from pathlib import Path
 
+from teelog.index.fault import IndexFault
 from teelog.tlog.fork import ForkProof
 from teelog.witness.published import origin_hash
 
@@ -23,7 +26,7 @@ _NAME_LENGTH = 16  # hex digits of each hash in a file name
 
 
 class EvidenceStore:
-    """The two folders. Used by the engine's thread."""
+    """The two folders. Used by the threads that find something, each with files of its own."""
 
     def __init__(self, directory: Path) -> None:
         self.forks = directory / "forks"
@@ -38,20 +41,32 @@ class EvidenceStore:
         prefix = origin_hash(origin)[:_NAME_LENGTH]
         # The proof is left out of the name: anyone can vary it.
         content = hashlib.sha256(shown.first + b"\x00" + shown.second).hexdigest()[:_NAME_LENGTH]
-        path = folder / f"{prefix}-{content}{suffix}"
-        if path.exists():
-            return None
-        others = sorted(folder.glob(f"{prefix}-*{suffix}"), key=lambda other: other.stat().st_mtime_ns)
-        if len(others) >= MAX_FILES:
-            if proven:
-                return None
-            others[0].unlink()
-        write_durably(path, shown.encode())
-        return path
+        return _keep(folder, f"{prefix}-{content}", suffix, shown.encode(), replace=not proven)
+
+    def keep_fault(self, origin: str, found: IndexFault) -> Path | None:
+        """Writes one file durably; None if the leaf's is there already. Raises OSError."""
+        # Its place in the tree is left out of the name: each later checkpoint holds the same leaf.
+        content = hashlib.sha256(found.leaf.data.encode()).hexdigest()[:_NAME_LENGTH]
+        prefix = origin_hash(origin)[:_NAME_LENGTH]
+        return _keep(self.unproven, f"{prefix}-{content}", ".teelog-index-fault", found.encode(), replace=True)
 
     def fork_files(self) -> list[Path]:
         """Fork proofs, oldest first."""
         return sorted(self.forks.glob("*.teelog-fork"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+
+
+def _keep(folder: Path, name: str, suffix: str, data: bytes, *, replace: bool) -> Path | None:
+    path = folder / (name + suffix)
+    if path.exists():
+        return None
+    prefix = name.partition("-")[0]
+    others = sorted(folder.glob(f"{prefix}-*{suffix}"), key=lambda other: other.stat().st_mtime_ns)
+    if len(others) >= MAX_FILES:
+        if not replace:
+            return None
+        others[0].unlink()
+    write_durably(path, data)
+    return path
 
 
 def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:

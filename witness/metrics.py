@@ -38,6 +38,19 @@ class Metrics:
             "How long monitors have not seen the newest head of some log. Alarm at 600 (WM-05).",
             registry=self.registry,
         )
+        self.rebuilt_entries = Counter(
+            "witness_rebuilt_entries", "Entries of logs mapped to their indexes.", registry=self.registry
+        )
+        self.unreadable = Counter(
+            "witness_unreadable", "Attempts at an index that the log's files did not allow.", registry=self.registry
+        )
+        self.wrong = Counter(
+            "witness_wrong_indexes",
+            "Checkpoints of index logs that hold something false. Alarm on any.",
+            ["cause"],
+            registry=self.registry,
+        )
+        self.frozen = Gauge("witness_frozen_logs", "Logs that are frozen and cosigned no more.", registry=self.registry)
         self.logs = Gauge("witness_logs", "Known logs.", registry=self.registry)
 
     def answered(self, call: str, status: int) -> None:

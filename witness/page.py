@@ -9,14 +9,22 @@ from teelog.witness.published import origin_hash
 from teelog.witness.state import LogEntry
 
 MAX_LISTED = 500  # logs; a witness may know tens of thousands
+PLAIN = (
+    "It cosigns a checkpoint of a log it knows only after it has verified that the log extends what it showed before."
+)
+SEMANTIC = (
+    "It cosigns a checkpoint of an index log only after it has rebuilt the index from the entries of the log and found"
+    " every map root to be right. It cosigns nothing else."
+)
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
 }
 
 
-def render(name: str, vkeys: Sequence[str], logs: Sequence[LogEntry], total: int) -> bytes:
-    """The page as UTF-8 HTML. logs: the first of ``total``, by origin."""
+def render(name: str, vkeys: Sequence[str], logs: Sequence[LogEntry], total: int, *, semantic: bool = False) -> bytes:
+    """The page as UTF-8 HTML. logs: the first of ``total``, by origin. semantic: what the witness vouches for."""
+    promise = SEMANTIC if semantic else PLAIN
     keys = "\n".join(escape(key) for key in vkeys)
     rows = "".join(_row(log) for log in logs)
     more = f"<p>and {total - len(logs)} more.</p>" if total > len(logs) else ""
@@ -26,7 +34,7 @@ def render(name: str, vkeys: Sequence[str], logs: Sequence[LogEntry], total: int
 <body>
 <h1>Witness {escape(name)}</h1>
 <p>This is a <a href="https://c2sp.org/tlog-witness" rel="noopener noreferrer nofollow">transparency log witness</a>.
-It cosigns a checkpoint of a log it knows only after it has verified that the log extends what it showed before.</p>
+{promise}</p>
 <h2>Keys</h2>
 <pre>{keys}</pre>
 <h2>Logs</h2>

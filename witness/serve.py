@@ -17,7 +17,7 @@ import structlog
 from aiohttp import web
 from msgspec import structs
 
-from teelog.errors import UnavailableError
+from teelog.errors import ConfigError, UnavailableError
 from teelog.listen import Address
 from teelog.serving import GuardedServer, make_room, new_loop, stop_on_signals
 from teelog.witness import admin
@@ -27,7 +27,10 @@ from teelog.witness.directory import PUBLISHED, SOCKET, Witness, load, locked, o
 from teelog.witness.engine import Engine
 from teelog.witness.metrics import CONTENT_TYPE, Metrics
 from teelog.witness.published import Published
+from teelog.witness.rebuilder import Rebuilder
+from teelog.witness.semantic import Gate
 from teelog.witness.service import Service
+from teelog.witness.state import Role, Store
 
 SHUTDOWN_SECONDS = 10.0  # for requests under way
 
@@ -38,8 +41,13 @@ def serve(
     admin_listen: Address | None = None,
     ready: Callable[[Address, Address | None], None] = lambda _public, _admin: None,
     step: Callable[[str], None] = lambda _: None,
+    *,
+    semantic: bool = False,
 ) -> None:
-    """Serves until SIGTERM or SIGINT. ready: called with the addresses in use once requests are taken.
+    """Serves until SIGTERM or SIGINT.
+
+    ready: called with the addresses in use once requests are taken. semantic: cosign index logs, after rebuilding them,
+    and nothing else.
 
     Raises ConfigError (keys, configuration, rolled-back state), UnavailableError (folder or address in use, storage).
     """
@@ -48,7 +56,7 @@ def serve(
             raise UnavailableError(f"{path} is in use by another process", expected="one witness for one folder")
         configure_logging()
         with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(_serve(_fitted(load(path)), listen, admin_listen, ready, step))
+            runner.run(_serve(_fitted(load(path)), listen, admin_listen, ready, step, semantic))
 
 
 def _fitted(witness: Witness) -> Witness:
@@ -75,8 +83,28 @@ def configure_logging() -> None:
 
 def open_engine(witness: Witness, metrics: Metrics, **more: Any) -> Engine:
     """The engine of a folder whose lock the caller holds, not started yet. Raises ConfigError."""
+    return _engine(witness, metrics, Role.PLAIN, **more)
+
+
+def open_semantic(witness: Witness, metrics: Metrics, stack: AsyncExitStack, **more: Any) -> Engine:
+    """The same of a semantic witness; ``stack`` ends the thread that rebuilds. Raises ConfigError."""
+    rebuilder = Rebuilder(witness.path, witness.evidence, metrics, time.monotonic)
+    stack.callback(rebuilder.stop)
+    engine = _engine(
+        witness,
+        metrics,
+        Role.SEMANTIC,
+        gate=Gate(rebuilder, lambda origin: engine.registry.entry(origin), time.monotonic),
+        **more,
+    )
+    rebuilder.start()
+    return engine
+
+
+def _engine(witness: Witness, metrics: Metrics, role: Role, **more: Any) -> Engine:
     store = open_state(witness)
     try:
+        _check_role(store, role)
         published = open_published(witness.path)
     except BaseException:
         store.close()
@@ -94,19 +122,32 @@ def open_engine(witness: Witness, metrics: Metrics, **more: Any) -> Engine:
     )
 
 
+def _check_role(store: Store, role: Role) -> None:
+    """Protocol section 4: a key that cosigns index logs never cosigns anything else. Raises ConfigError."""
+    if role is Role.SEMANTIC:
+        store.make_semantic()
+    elif store.role() is Role.SEMANTIC:
+        raise ConfigError(
+            "this is a semantic witness: its key cosigns index logs, after rebuilding them",
+            hint=f"teelog witness serve {store.path.parent} --semantic",
+        )
+
+
 async def _serve(
     witness: Witness,
     listen: Address,
     admin_listen: Address | None,
     ready: Callable[[Address, Address | None], None],
     step: Callable[[str], None],
+    semantic: bool,
 ) -> None:
     loop = asyncio.get_running_loop()
     stopping = stop_on_signals()
     metrics = Metrics()
     limits = witness.config.limits
-    engine = open_engine(witness, metrics, on_fatal=lambda: loop.call_soon_threadsafe(stopping.set), step=step)
+    more: dict[str, Any] = {"on_fatal": lambda: loop.call_soon_threadsafe(stopping.set), "step": step}
     async with AsyncExitStack() as stack:
+        engine = open_semantic(witness, metrics, stack, **more) if semantic else open_engine(witness, metrics, **more)
         stack.callback(engine.stop)
         try:
             engine.start()
@@ -120,7 +161,7 @@ async def _serve(
         bound_admin = None
         if admin_listen is not None:
             bound_admin = await _listen(stack, private(_operations(engine, metrics), limits), admin_listen)
-        service = Service(witness, engine, reader, metrics, time.monotonic)
+        service = Service(witness, engine, reader, metrics, time.monotonic, semantic=semantic)
         bound = await _listen(stack, service.server(), listen)
         assert bound is not None
         # What is loaded by now stays: a collection need not walk tens of thousands of logs.

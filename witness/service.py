@@ -27,9 +27,11 @@ from teelog.witness.engine import Engine
 from teelog.witness.limits import DAY, TokenBuckets, network
 from teelog.witness.metrics import Metrics
 from teelog.witness.published import Published
+from teelog.witness.semantic import Pending
 from teelog.witness.state import LogEntry
 
 REQUEST_SECONDS = 30.0  # for a request's body (A-01)
+PATIENCE_SECONDS = 3.0  # logs give a witness 5 s by default
 ADDRESSES = 16_384  # remembered for rate limits
 ORIGINS = 131_072
 
@@ -42,6 +44,7 @@ class Service:
     """One witness's public interface.
 
     published: a reader of its own, used in the event loop. monotonic: seconds. request_seconds: for a request's body.
+    semantic: whether only indexes are cosigned. patience: seconds that a request waits for one to be rebuilt.
     """
 
     def __init__(
@@ -52,6 +55,9 @@ class Service:
         metrics: Metrics,
         monotonic: Callable[[], float],
         request_seconds: float = REQUEST_SECONDS,
+        *,
+        semantic: bool = False,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
         self._witness = witness
         self._engine = engine
@@ -59,6 +65,8 @@ class Service:
         self._metrics = metrics
         self._monotonic = monotonic
         self._request_seconds = request_seconds
+        self._semantic = semantic
+        self._patience = patience
         self._limits = witness.config.limits
         self._proxies = proxy_networks(self._limits)
         self._addresses = TokenBuckets(ADDRESSES)
@@ -95,7 +103,8 @@ class Service:
     def _about(self) -> web.Response:
         registry = self._engine.registry
         logs = registry.first(page.MAX_LISTED)
-        html = page.render(self._witness.config.name, self._witness.vkeys, logs, len(registry))
+        name, vkeys = self._witness.config.name, self._witness.vkeys
+        html = page.render(name, vkeys, logs, len(registry), semantic=self._semantic)
         response = _response(Answer(HTTPStatus.OK, html, "text/html; charset=utf-8"))
         response.headers.update(page.HEADERS)
         return response
@@ -140,12 +149,23 @@ class Service:
         limited = self._over_quota(entry, request)
         if limited:
             return _too_many(limited)
-        answer = await asyncio.wrap_future(self._engine.submit(request))
+        answer = await self._submit(request)
         if answer.status == HTTPStatus.OK:
             self._charge(entry, request)
         return answer
 
+    async def _submit(self, request: decide.Request) -> Answer:
+        """The engine's answer; where the log is just being read, what it is when that is done."""
+        answer = await asyncio.wrap_future(self._engine.submit(request))
+        if isinstance(answer, Pending):
+            await asyncio.wait([asyncio.wrap_future(answer.done)], timeout=self._patience)
+            answer = await asyncio.wrap_future(self._engine.submit(request))
+        return answer
+
     async def _sign_subtree(self, body: bytes) -> Answer:
+        if self._semantic:
+            # Protocol section 5: sign-subtree lines count for no quorum, and no index has a use for them.
+            return refuse(HTTPStatus.FORBIDDEN, "a semantic witness signs no subtrees")
         request = subtree.read(body)
         if isinstance(request, Answer):
             return request

@@ -190,8 +190,6 @@ def published_reader(path: Path):  # type: ignore[no-untyped-def]
     return Published.open_reader(path / directory.PUBLISHED)
 
 
-
-
 def init(path: Path, name: str = WITNESS) -> None:
     directory.init(path, name)
 

@@ -129,6 +129,7 @@ def test_add_list_disable(folder: Path, tmp_path: Path, log: Log) -> None:
     assert listed == {
         "log": ORIGIN,
         "vkeys": list(log.vkeys),
+        "main": [],
         "url": "https://log.example/tee",
         "contact": "ops@log.example",
         "per_day": 288,

@@ -80,9 +80,7 @@ def test_W_35_what_is_signed_was_stored_before(open_desk: OpenDesk, log: Log, at
 
 
 @pytest.mark.parametrize("at", ["committed", "signed", "published", "answered"])
-def test_WM_06_a_returned_cosignature_is_visible_whatever_happens_next(
-    open_desk: OpenDesk, log: Log, at: str
-) -> None:
+def test_WM_06_a_returned_cosignature_is_visible_whatever_happens_next(open_desk: OpenDesk, log: Log, at: str) -> None:
     desk = open_desk(log)
     desk.cosign(log, 0, 5)
     desk.stop()
