@@ -118,6 +118,13 @@ class HttpClient:
         if self._session is not None:
             await self._session.close()
 
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """For exchanges that have rules of their own, as with witnesses."""
+        if self._session is None:
+            raise ValueError("the client is not open")
+        return self._session
+
     async def get(self, url: str, limit: int, *, accept: str = "*/*", timeout: float | None = None) -> Answer:
         """The body at ``url``, at most ``limit`` bytes once decoded.
 

@@ -159,7 +159,7 @@ async def open_index(
 ) -> RemoteIndex:
     """The index as it is published now.
 
-    url: of the main log. main, index: policies whose quorums both checkpoints must have. cache: of the main log's tiles.
+    url: of the main log. main, index: policies whose quorums the checkpoints must have. cache: of the main log's tiles.
     Raises what HTTP raises (404: this log has no index), MalformedError, VerificationError, NotWitnessed, ProofError;
     MisbehaviourError where the leaf holds the log's signature over another tree of the same size.
     """

@@ -1,0 +1,46 @@
+"""Until when a bundle that verifies now goes on doing so, if nothing else changes."""
+
+from __future__ import annotations
+
+from teelog.appraisal import log
+from teelog.appraisal.log import Head
+from teelog.bundle import Bundle
+from teelog.errors import NotWitnessed
+from teelog.statement import dsse, status
+from teelog.tlog.policy import NONE, Policy
+from teelog.trust import Trust
+
+
+def fresh_until(bundle: Bundle, trust: Trust) -> int | None:
+    """The last second (POSIX) at which both quorums are young enough and the status holds.
+
+    None where no such time follows from the bundle: a quorum is not met, or a policy asks for none. Signatures of the
+    checkpoints are checked, nothing else is. Raises MalformedError for a status that cannot be read.
+    """
+    predicate = status.read(dsse.parse(bundle.status.entry).claimed())
+    age = min(trust.max_age, predicate.max_age_s)
+    ends = [int(predicate.next_update_time.timestamp())]
+    asked = [(bundle.main_checkpoint, trust.main)]
+    asked += [(bundle.index_checkpoint, trust.index)] if trust.index is not None else []
+    for checkpoint, policy in asked:
+        head = log.open_head(checkpoint, policy)
+        quorum = _quorum_since(head, policy) if isinstance(head, Head) else None
+        if quorum is None:
+            return None
+        ends.append(quorum + age)
+    return min(ends)
+
+
+def _quorum_since(head: Head, policy: Policy) -> int | None:
+    """The largest time such that the cosignatures from then on make the quorum."""
+    lines = head.witnessed.cosignatures
+    times = sorted({line.timestamp or 0 for line in lines.values()} - {0}, reverse=True)
+    if policy.quorum == NONE:
+        return None
+    for time in times:
+        try:
+            policy.check_quorum({name for name, line in lines.items() if (line.timestamp or 0) >= time})
+        except NotWitnessed:
+            continue
+        return time
+    return None

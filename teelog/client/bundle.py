@@ -1,0 +1,230 @@
+"""Bundles over HTTP: put together from a log and its index, kept fresh, by the witnesses alone if the log is down.
+
+Whatever is returned has been appraised as any verifier would, evidence apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from teelog import bundle as bundles
+from teelog.appraisal.api import verify
+from teelog.appraisal.inputs import Expect, Seen
+from teelog.bundle import Bundle, Included
+from teelog.client import witness
+from teelog.client.http import HttpClient
+from teelog.client.index import Found, RemoteIndex, open_index
+from teelog.client.log import TileCache
+from teelog.errors import ConfigError, NotWitnessed, RefusedError, SignatureError, TeelogError, UnavailableError
+from teelog.index import keys
+from teelog.statement import dsse, names, status
+from teelog.statement.status import State, StatusPredicate
+from teelog.tlog import note
+from teelog.tlog.note import Signature
+from teelog.tlog.policy import NONE, Policy, verify_checkpoint
+from teelog.tlog.vkey import VerifierKey
+from teelog.tlog.witness import AddCheckpoint
+from teelog.trust import Trust
+from teelog.verdict import Check, NotVerified, Verdict
+
+OF_EVIDENCE = frozenset({Check.HARDWARE, Check.CONFIGURATION, Check.FRESHNESS, Check.BINDING, Check.MEASUREMENT})
+"""The checks that a bundle says nothing about. The trust file's deny, min_svn and the time are then asked by signer."""
+WITNESS_TIMEOUT = 10.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A bundle and what appraising it found, the checks of OF_EVIDENCE switched off."""
+
+    bundle: Bundle
+    file: bytes = field(repr=False)
+    verdict: Verdict = field(repr=False)
+
+    @property
+    def release(self) -> str:
+        """Statement id."""
+        return dsse.parse(self.bundle.release.entry).statement_id
+
+
+def check(file: bytes, trust: Trust, stream: str, now: int, seen: Seen | None = None) -> Verified:
+    """A bundle of ``stream`` that any verifier with this trust file would take at ``now`` (POSIX seconds).
+
+    Raises MalformedError; NotVerified, whose verdict says which check fails; MisbehaviourError.
+    """
+    parsed = bundles.parse(file)
+    expect = Expect(stream)
+    verdict = verify(evidence=None, bundle=file, trust=trust, expect=expect, now=now, seen=seen, without=OF_EVIDENCE)
+    return Verified(parsed, file, verdict)
+
+
+# -- from the log -----------------------------------------------------------------------------------------------------
+
+
+async def get(
+    http: HttpClient,
+    url: str,
+    trust: Trust,
+    stream: str,
+    release: str | None = None,
+    *,
+    now: int,
+    seen: Seen | None = None,
+    cache: TileCache | None = None,
+) -> Verified:
+    """The bundle of a release of ``stream`` as the log at ``url`` can show it now.
+
+    release: statement id; None: the one that the status allows, if it is one. Raises RefusedError (no status, no such
+    release, several to choose from), what ``check`` and HTTP raise.
+    """
+    if trust.index is None:
+        raise ConfigError("the trust file names no policy for the log's index", expected='index = "FILE"')
+    index = await open_index(http, url, trust.main, trust.index, cache)
+    made = await assemble(index, stream, release)
+    return check(made.encode(), trust, stream, now, seen)
+
+
+async def assemble(index: RemoteIndex, stream: str, release: str | None = None) -> Bundle:
+    """The bundle, put together and not appraised. Raises as ``get``."""
+    name = names.stream(stream).namespace
+    owned = await _lookup(index, keys.namespace_key(name), f"the log has no namespace {name}")
+    allowed = await _lookup(index, keys.status_key(stream), f"the log has no status of {stream}: nothing is allowed")
+    entry = await index.log.entry(allowed.last)
+    predicate = status.read(dsse.parse(entry).claimed())
+    wanted = release or _only(predicate)
+    place = await _find(index, stream, wanted)
+    versions = await index.elements(owned)
+    included = await _include(index, [*versions, allowed.last, place])
+    return Bundle(
+        index.main.note.encode(),
+        index.index.note.encode(),
+        index.leaf,
+        index.path,
+        tuple(included[:-2]),
+        owned.lookup,
+        included[-2],
+        allowed.lookup,
+        included[-1],
+    )
+
+
+async def _lookup(index: RemoteIndex, key: bytes, lacking: str) -> Found:
+    found = await index.lookup(key)
+    if found is None:
+        raise RefusedError(lacking, status=404)
+    return found
+
+
+def _only(predicate: StatusPredicate) -> str:
+    """The release that a status allows, if there is no other."""
+    current = [item.release for item in predicate.allowed_now if item.state is State.CURRENT]
+    if len(current) != 1:
+        raise RefusedError(
+            "which release the bundle is to show is not clear",
+            expected="a release that is allowed",
+            actual=", ".join(current[:8]) or "the status allows none",
+            hint=f"teelog release list {predicate.stream}",
+        )
+    return current[0]
+
+
+async def _find(index: RemoteIndex, stream: str, wanted: str) -> int:
+    """The entry of a release, looked for from the newest one on."""
+    listed = await index.lookup(keys.release_key(stream))
+    if listed is not None:
+        async for place in index.newest_first(listed):
+            if dsse.parse(await index.log.entry(place)).statement_id == wanted:
+                return place
+    raise RefusedError(f"the log has no such release of {stream}", status=404, actual=wanted)
+
+
+async def _include(index: RemoteIndex, places: Sequence[int]) -> list[Included]:
+    log = index.log
+    return [Included(await log.entry(n), n, tuple(await log.prove_inclusion(n))) for n in places]
+
+
+# -- refreshed --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """found: the new bundle. by_witnesses: why the log was not asked, where the witnesses were (None: it was)."""
+
+    found: Verified
+    by_witnesses: TeelogError | None = None
+
+
+async def refresh(
+    http: HttpClient,
+    url: str,
+    trust: Trust,
+    file: bytes,
+    *,
+    now: int,
+    seen: Seen | None = None,
+    cache: TileCache | None = None,
+) -> Refreshed:
+    """The newest bundle of the same stream and release; from the log, else the same one, cosigned anew.
+
+    A log that answers and shows that the release is no longer allowed is believed: NotVerified. Raises UnavailableError
+    where neither the log nor enough witnesses can be reached; else as ``get``.
+    """
+    before = bundles.parse(file)
+    stream = status.read(dsse.parse(before.status.entry).claimed()).stream
+    release = dsse.parse(before.release.entry).statement_id
+    try:
+        return Refreshed(await get(http, url, trust, stream, release, now=now, seen=seen, cache=cache))
+    except (UnavailableError, NotWitnessed) as error:
+        again = await cosign_again(http, trust, before)
+        try:
+            return Refreshed(check(again.encode(), trust, stream, now, seen), error)
+        except NotVerified as failed:
+            raise UnavailableError(
+                "neither the log nor enough of its witnesses can be reached",
+                actual=f"{error.message}; {failed.message}",
+            ) from failed
+
+
+async def cosign_again(http: HttpClient, trust: Trust, bundle: Bundle) -> Bundle:
+    """The bundle with the newest cosignatures that its witnesses give for the same two checkpoints.
+
+    A witness that has cosigned a larger size by now, or is not reached, leaves its line as it was.
+    """
+    main = await _cosign(http, trust.main, bundle.main_checkpoint)
+    index = (
+        bundle.index_checkpoint if trust.index is None else await _cosign(http, trust.index, bundle.index_checkpoint)
+    )
+    return replace(bundle, main_checkpoint=main, index_checkpoint=index)
+
+
+async def _cosign(http: HttpClient, policy: Policy, checkpoint: bytes) -> bytes:
+    opened = verify_checkpoint(checkpoint, replace(policy, quorum=NONE))
+    text = opened.note.text
+    bare = note.encode(text, [line.signature for line in opened.log_signatures])
+    # Old size == size: the witness signs again what it has signed last.
+    request = AddCheckpoint(opened.checkpoint.size, (), bare)
+    known = {(each.key.name, each.key.key_id): each.key for each in policy.witnesses.values()}
+    urls = dict.fromkeys(each.url for each in policy.witnesses.values() if each.url is not None)
+    answers = await asyncio.gather(*(_ask(http, url, request) for url in urls))
+    lines = {(line.signature.name, line.signature.key_id): line.signature for line in opened.note.signatures}
+    for line in (line for given in answers for line in given):
+        key = known.get((line.name, line.key_id))
+        # A line that fails would spoil the note for every reader.
+        if key is not None and _holds(key, text, line):
+            lines[line.name, line.key_id] = line
+    return note.encode(text, lines.values())
+
+
+def _holds(key: VerifierKey, text: bytes, line: Signature) -> bool:
+    try:
+        return bool(key.verify(text, line.blob))
+    except SignatureError:
+        return False
+
+
+async def _ask(http: HttpClient, url: str, request: AddCheckpoint) -> tuple[Signature, ...]:
+    try:
+        return await witness.add_checkpoint(http.session, url, request, WITNESS_TIMEOUT)
+    except TeelogError:
+        return ()
