@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from teelog.cli import keyref, online, output, publish, standing, statements, statuses
+from teelog.cli import binding, keyref, online, output, publish, standing, statements, statuses
 from teelog.cli import policy as policies
+from teelog.cli.binding import Bound
 from teelog.cli.duration import DURATION
 from teelog.cli.standing import Asked, Wanted
 from teelog.errors import MalformedError, NotEstablished, RefusedError, UntrustedKey
@@ -33,6 +34,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 MAX_AGE = 86_400  # seconds, of a stream's first status
 NEXT_UPDATE = 28 * 86_400.0  # seconds ahead; verifiers take 30 days
+
+SCHEMA = "teelog-status-change/v1"
 
 _GRACE = re.compile(r"(.+)=([^=]+)", re.DOTALL)
 
@@ -246,14 +249,10 @@ def _change(
         _confirm()
     published = _publish(asked, signed)
     output.ok(f"{statements.describe(signed)} is {'published' if published.new else 'published already'}")
-    bound = None
+    asks = wait and asked.index is not None
+    bound = binding.wait(asked, stream, published.inclusion.index, before) if asks else None
     _report(asked, learned, after, signed, published, bound, said)
-    if wait and bound is None:
-        raise NotEstablished(
-            "whether the log's index covers it was not asked: nobody says when it binds",
-            expected="the policy of the index",
-            hint="again with --index-policy FILE, or with --no-wait",
-        )
+    _must_be_known(wait, bound)
 
 
 async def _learn(asked: Asked, stream: Stream, named: Sequence[Wanted]) -> _Learned:
@@ -312,38 +311,55 @@ def _publish(asked: Asked, signed: Draft) -> Published:
     return publish.submit(signed.file, asked.main, asked.place, asked.timeout, state)
 
 
-# -- from when on it binds --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """covered: an index checkpoint with this size of the main log is published. by: from then on nobody believes the
-    status before; None where there was none. POSIX seconds."""
-
-    covered: int
-    by: int | None
+# -- what is told ----------------------------------------------------------------------------------------------------
 
 
 def _stays(asked: Asked, stream: Stream, learned: _Learned, wait: bool) -> None:
-    """Nothing is to be published: it was before."""
-    before = learned.before
-    assert before is not None
-    assert before.index is not None
-    output.ok(f"{stream}: none of these is allowed: seq {before.predicate.seq} of the stream says so already")
-    del wait, asked
+    """Nothing is to be published: it was before. When it binds depends on a status before that one."""
+    now = learned.before
+    assert now is not None
+    assert now.index is not None
+    output.ok(f"{stream}: none of these is allowed: seq {now.predicate.seq} of the stream says so already")
+    bound = binding.wait(asked, stream, now.index, now) if wait and asked.index is not None else None
+    known = statuses.as_json(now.predicate, learned.known)
     output.result(
-        [f"statement id  {before.statement_id}"],
+        [f"statement id  {now.statement_id}", *_bound_lines(bound)],
         {
-            "schema": "teelog-status-change/v1",
+            "schema": SCHEMA,
             "stream": str(stream),
-            "statement_id": before.statement_id,
-            "signers": list(before.signers),
-            "before": statuses.as_json(before.predicate, learned.known),
-            "after": statuses.as_json(before.predicate, learned.known),
+            "statement_id": now.statement_id,
+            "signers": list(now.signers),
+            "before": known,
+            "after": known,
             "published": False,
-            "index": before.index,
+            "index": now.index,
+            **_bound_json(bound),
+            "file": None,
         },
     )
+    _must_be_known(wait, bound)
+
+
+def _must_be_known(wait: bool, bound: Bound | None) -> None:
+    if wait and bound is None:
+        raise NotEstablished(
+            "whether the log's index covers it was not asked: nobody says when it binds",
+            expected="the policy of the index",
+            hint="again with --index-policy FILE or --trust FILE, or with --no-wait",
+        )
+
+
+def _bound_lines(bound: Bound | None) -> list[str]:
+    if bound is None:
+        return []
+    lines = [f"index covers  {bound.size} entries, at index size {bound.index_size}"]
+    return lines + ([f"binding for every verifier by {utc(bound.by)}"] if bound.by is not None else [])
+
+
+def _bound_json(bound: Bound | None) -> dict[str, Any]:
+    if bound is None:
+        return {"size": None, "index_size": None, "binding_by": None}
+    return {"size": bound.size, "index_size": bound.index_size, "binding_by": bound.by}
 
 
 def _report(
@@ -356,19 +372,17 @@ def _report(
     said: Said,
 ) -> None:
     lines = [f"statement id  {signed.statement_id}"]
-    head = None
     if published is not None:
         head = published.inclusion.witnessed.checkpoint
         lines.append(f"index         {published.inclusion.index} of {head.size} in {head.origin}")
         lines.append(f"witnessed by  {policies.witnessed_by(published.inclusion.witnessed, asked.main)}")
-    if bound is not None and bound.by is not None:
-        lines.append(f"binding for every verifier by {utc(bound.by)}")
+    lines += _bound_lines(bound)
     lines += [f"status        {said.out}"] if said.out else []
     before = learned.before
     output.result(
         lines,
         {
-            "schema": "teelog-status-change/v1",
+            "schema": SCHEMA,
             "stream": after.stream,
             "statement_id": signed.statement_id,
             "signers": list(signed.signers),
@@ -376,9 +390,7 @@ def _report(
             "after": statuses.as_json(after, learned.known),
             "published": published is not None,
             "index": None if published is None else published.inclusion.index,
-            "size": None if head is None else head.size,
-            "covered": None if bound is None else bound.covered,
-            "binding_by": None if bound is None else bound.by,
+            **_bound_json(bound),
             "file": said.out,
         },
     )

@@ -20,7 +20,7 @@ import click
 from teelog.cli import online, output, statements
 from teelog.cli import policy as policies
 from teelog.cli import trust as trusts
-from teelog.errors import ConfigError, MalformedError, NotEstablished, RefusedError
+from teelog.errors import ConfigError, MalformedError, MisbehaviourError, NotEstablished, RefusedError
 from teelog.statement import names
 from teelog.statement.admit import Kind
 from teelog.statement.names import Stream
@@ -31,6 +31,7 @@ from teelog.trust import INDEX_SUFFIX
 if TYPE_CHECKING:
     from teelog.client.history import History, Version
     from teelog.client.http import HttpClient
+    from teelog.client.index import RemoteIndex
     from teelog.client.source import TileSource
     from teelog.client.state import ClientState
 
@@ -197,8 +198,27 @@ async def _replay(
 async def _look_up(
     asked: Asked, source: TileSource, http: HttpClient, state: ClientState
 ) -> tuple[History, WitnessedCheckpoint]:
-    del asked, source, http, state
-    raise NotEstablished("asking the index is not built yet")
+    from teelog.client.indexed import Indexed
+
+    index = await open_index(asked, source, http, state)
+    return Indexed(index), index.main
+
+
+async def open_index(asked: Asked, source: TileSource, http: HttpClient, state: ClientState) -> RemoteIndex:
+    """The log's index with the main checkpoint that it covers; both are compared with what was seen before."""
+    from teelog.client import index as client
+    from teelog.client.cache import DiskCache
+    from teelog.client.source import HttpSource
+
+    assert asked.index is not None
+    cache = DiskCache(state.tiles(policies.the_log(asked.main).key))
+    try:
+        found = await client.open_index(http, asked.place, asked.main, asked.index, cache)
+    except MisbehaviourError as error:
+        raise state.convict(asked.origin, error) from error
+    await online.remember(state, found.main, source)
+    await online.remember(state, found.index, HttpSource(http, f"{asked.place}/index"))
+    return found
 
 
 async def versions(history: History, name: str) -> list[Version]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from datetime import datetime
 from pathlib import Path
@@ -16,9 +15,10 @@ from teelog.appraisal.api import appraise
 from teelog.appraisal.inputs import Expect, LoggedFile, Seen
 from teelog.cli import files, findings, output
 from teelog.cli import trust as trusts
+from teelog.cli.duration import moment
 from teelog.errors import MalformedError, MisbehaviourError, TeelogError
 from teelog.evidence import report_data as commitments
-from teelog.statement import dsse, names, release
+from teelog.statement import dsse, names
 from teelog.tlog.proof import MAX_LENGTH as MAX_PROOF
 from teelog.trust import Trust
 from teelog.verdict import Check, Outcome, Overall, Verdict
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 MAX_BOUND = 1 << 28  # bytes of a file that the evidence binds
 MAX_EVIDENCE = 1 << 20  # bytes
 
-_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _GET = "teelog proof get RELEASE NAMESPACE --policy POLICY --out PROOF --out PROOF"
 _HINTS = {
     **findings.HINTS,
-    Check.SIGNER: "--statement, --namespace; teelog trust pin TRUST NAMESPACE-FILE",
+    Check.SIGNER: "--statement, --namespace; streams and pins are the trust file's: teelog trust check TRUST",
+    Check.ALLOWED_NOW: "--bundle FILE shows it (teelog bundle get); or waive it by name: --without allowed-now",
     Check.LOGGED: f"--proof, --namespace-proof: {_GET}",
     Check.WITNESSED: f"fetch a checkpoint with its quorum: {_GET}",
     Check.FRESH: f"fetch a newer checkpoint: {_GET}",
@@ -41,7 +41,7 @@ _HINTS = {
 _BUNDLE = "teelog bundle get STREAM --trust TRUST --out FILE"
 _OF_A_BUNDLE = {
     **findings.HINTS,
-    Check.SIGNER: "teelog trust pin TRUST NAMESPACE-FILE",
+    Check.SIGNER: "streams and pins are the trust file's: teelog trust check TRUST",
     Check.ALLOWED_NOW: f"the trust file's index policy, and a bundle of now: {_BUNDLE}",
     **dict.fromkeys((Check.LOGGED, Check.WITNESSED, Check.FRESH), f"fetch a newer bundle: {_BUNDLE}"),
 }
@@ -57,15 +57,6 @@ def _hex(_context: click.Context, _option: click.Parameter, value: str | None) -
     if not 1 <= len(found) <= commitments.SIZE:
         raise click.BadParameter(f"expected 1 to {commitments.SIZE} bytes in hex")
     return found
-
-
-def _time(_context: click.Context, _option: click.Parameter, value: str | None) -> datetime | None:
-    if value is None:
-        return None
-    try:
-        return release.time(f"{value}T00:00:00Z" if _DAY.fullmatch(value) else value)
-    except MalformedError as error:
-        raise click.BadParameter(str(error)) from error
 
 
 def _stream(_context: click.Context, _option: click.Parameter, value: str) -> str:
@@ -95,7 +86,7 @@ def _stream(_context: click.Context, _option: click.Parameter, value: str) -> st
     multiple=True,
     help="Waive a check; repeatable.",
 )
-@click.option("--at", "at", metavar="TIME", callback=_time, help="Judge as of 2026-01-31, or with T12:00:00Z.")
+@click.option("--at", "at", metavar="TIME", callback=moment, help="Judge as of 2026-01-31, or with T12:00:00Z.")
 @click.option("--historical", is_flag=True, help="With --at: exit code 0 if it was verified at that time.")
 @click.option("--result-key", metavar="KEYREF", help="Sign the verdict as an attestation result with this key.")
 @click.option("--result-out", metavar="FILE", help="Where the attestation result goes.")
@@ -245,31 +236,11 @@ def _appraise(*, state: ClientState | None, **arguments: object) -> Verdict:
     try:
         return appraise(**arguments)  # type: ignore[arg-type]
     except MisbehaviourError as error:
-        if state is None or error.evidence is None:
+        if state is None:
             raise
         trust = arguments["trust"]
         assert isinstance(trust, Trust)
-        path = _keep(state, trust.origin, error.evidence)
-        raise MisbehaviourError(
-            error.message,
-            expected=error.expected,
-            actual=error.actual,
-            hint=f"teelog fork verify {path}",
-            evidence=error.evidence,
-        ) from error
-
-
-def _keep(state: ClientState, origin: str, evidence: bytes) -> Path:
-    """A fork proof, or two views of the index that contradict each other."""
-    from teelog.client.state import FORK_SUFFIX, INDEX_FORK_SUFFIX
-    from teelog.tlog import fork
-
-    try:
-        fork.parse_fork(evidence)
-        suffix = FORK_SUFFIX
-    except MalformedError:
-        suffix = INDEX_FORK_SUFFIX
-    return state.keep_evidence(origin, evidence, suffix)
+        raise state.convict(trust.origin, error) from error
 
 
 def _remember(state: ClientState, trust: Trust, before: Seen, seen: Seen, folder: Path | None) -> None:
@@ -313,7 +284,8 @@ def _report(verdict: Verdict, historical: bool, result_out: str | None) -> None:
     good = verdict.overall in (Overall.VERIFIED, Overall.VERIFIED_WITH_WAIVERS)
     good = good or (historical and verdict.overall is Overall.VERIFIED_AS_OF)
     said += f": {', '.join(waived)} waived" if waived and good else ""
-    (output.ok if good else output.fail)(f"{of}  {said}")
+    failed = verdict.overall is Overall.FAILED
+    (output.ok if good else output.fail if failed else output.undecided)(f"{of}  {said}")
     lines = findings.lines(verdict.findings)
     if judged.origin is not None and judged.root is not None:
         lines.append(f"checkpoint: {judged.origin}, size {judged.size}, root {judged.root.hex()}")

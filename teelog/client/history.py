@@ -40,8 +40,13 @@ class History(Protocol):
     size as an argument: the answer for the log's first so many entries; None: for all.
     """
 
-    origin: str
-    size: int
+    @property
+    def origin(self) -> str:
+        """Of the log."""
+
+    @property
+    def size(self) -> int:
+        """Entries that the answers cover."""
 
     async def versions(self, name: str) -> Sequence[Version]:
         """The versions of a namespace, from version 0 to the current one; empty: the log has no such namespace."""

@@ -214,6 +214,23 @@ class ClientState:
         """Writes a fork proof into the state; its path."""
         return self.keep_evidence(origin, found.encode(), FORK_SUFFIX)
 
+    def convict(self, origin: str, error: MisbehaviourError) -> MisbehaviourError:
+        """``error`` with its evidence in a file of the state, which it names. origin: of the main log."""
+        if error.evidence is None:
+            return error
+        try:
+            fork.parse_fork(error.evidence)
+            path = self.keep_evidence(origin, error.evidence, FORK_SUFFIX)
+        except MalformedError:
+            path = self.keep_evidence(origin, error.evidence, INDEX_FORK_SUFFIX)
+        return MisbehaviourError(
+            error.message,
+            expected=error.expected,
+            actual=error.actual,
+            hint=f"teelog fork verify {path}",
+            evidence=error.evidence,
+        )
+
     def keep_evidence(self, origin: str, data: bytes, suffix: str) -> Path:
         """Writes proof of misbehaviour into the state; its path. suffix: FORK_SUFFIX or INDEX_FORK_SUFFIX."""
         name = re.sub(r"[^a-z0-9.-]+", "_", origin.lower())[:80]

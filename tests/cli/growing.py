@@ -5,33 +5,52 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+from teelog.testing.ledger import MAIN_POLICY, Ledger
 from teelog.tlog.proof import parse_proof
 from teelog.tlog.rfc6962 import leaf_hash
 from tests.client import logs
 from tests.client.peers import Asked, Peer, Reply, peer
+from tests.client.served import Served
 from tests.commands import Ran, teelog
 
 
 @dataclass
 class Growing:
-    """refuse: answers in place of taking an entry."""
+    """A log with its index. refuse: answers in place of taking an entry. lag: the index publishes nothing new."""
 
     peer: Peer
     folder: Path
     entries: list[bytes]
     refuse: Reply | None = None
+    lag: bool = False
     batches: list[list[bytes]] = field(default_factory=list)
+    ledger: Ledger = field(default_factory=Ledger)
 
     def serve(self) -> None:
-        self.peer.serve(logs.files(self.entries))
-        self.peer.answers["/checkpoint"] = logs.sign(logs.head(self.entries))
+        """Publishes what ``entries`` holds now: more of the same log, or another one."""
+        held = len(self.ledger.entries)
+        if self.entries[:held] != self.ledger.entries:
+            self.ledger, held = Ledger(), 0
+        for entry in self.entries[held:]:
+            self.ledger.append(entry)
+        served = Served(self.peer, self.ledger)
         self.peer.answers["/entries"] = self._take
         self.peer.answers["/entries/batch"] = self._take_all
+        view = self.ledger.publish(int(time.time()))
+        index = {path: data for path, data in self.peer.answers.items() if path.startswith("/index/")}
+        fallback = self.peer.fallback
+        served.show(view)
+        if self.lag:
+            self.peer.answers.update(index)
+            self.peer.fallback = fallback
 
     def _take(self, asked: Asked) -> Reply:
         if self.refuse is not None:
@@ -40,7 +59,7 @@ class Growing:
         if new:
             self.entries.append(asked.body)
             self.serve()
-        return Reply(logs.proof(self.entries, self.entries.index(asked.body)), 201 if new else 200)
+        return Reply(logs.proof(self.entries, self.entries.index(asked.body), self.checkpoint), 201 if new else 200)
 
     def _take_all(self, asked: Asked) -> Reply:
         if self.refuse is not None:
@@ -55,9 +74,14 @@ class Growing:
         self.entries += entries
         self.serve()
         results = [self._verdict(start + place, entry) for place, entry in enumerate(entries)]
-        checkpoint = logs.sign(logs.head(self.entries)).decode()
-        answer = {"schema": "teelog-batch/v1", "checkpoints": [checkpoint], "results": results}
+        answer = {"schema": "teelog-batch/v1", "checkpoints": [self.checkpoint.decode()], "results": results}
         return Reply(json.dumps(answer).encode())
+
+    @property
+    def checkpoint(self) -> bytes:
+        found = self.peer.answers["/checkpoint"]
+        assert isinstance(found, bytes)
+        return found
 
     def _verdict(self, index: int, entry: bytes) -> dict[str, Any]:
         hashes = parse_proof(logs.proof(self.entries, index)).hashes
@@ -93,5 +117,8 @@ def growing(folder: Path, entries: list[bytes]) -> Iterator[Growing]:
     with peer() as found:
         made = Growing(found, folder, list(entries))
         made.serve()
-        made.write("policy.txt", logs.policy_text(found.url))
-        yield made
+        for name, data in made.ledger.policies().items():
+            made.write(name, data)
+        made.write("policy.txt", made.ledger.policies()[MAIN_POLICY])
+        with patch.dict(os.environ, {"TEELOG_LOG": found.url}):
+            yield made

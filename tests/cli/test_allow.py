@@ -12,7 +12,6 @@ import pytest
 from teelog.statement import dsse, status
 from teelog.statement.namespace import Role
 from tests.cli.growing import Growing, growing
-from tests.client import logs
 from tests.client.peers import Reply
 from tests.commands import Ran
 from tests.statement import make
@@ -241,5 +240,5 @@ def test_list_warns_of_a_status_that_is_believed_no_more(log: Growing):
 
 
 def test_an_answer_that_the_quorum_did_not_witness_is_refused(log: Growing):
-    log.peer.answers["/checkpoint"] = logs.sign(logs.head(log.entries), logs.WITNESSES[:2])
+    log.peer.answers["/checkpoint"] = log.ledger.publish(1_790_000_000, by=log.ledger.witnesses[:2]).main
     log.run("release", "list", STREAM, "--policy", "policy.txt", code=1)

@@ -33,12 +33,13 @@ class Asked:
 
 
 class Peer:
-    """answers: by path; what is not in it is 404. ``asked``: every request so far."""
+    """answers: by path; what is not in it is for ``fallback``, else 404. ``asked``: every request so far."""
 
     def __init__(self, url: str, closing: threading.Event) -> None:
         self.url = url
         self.answers: dict[str, Answer] = {}
         self.asked: list[Asked] = []
+        self.fallback: Answer = Reply(b"not here", 404, {"Content-Type": "text/plain"})
         self.closing = closing
 
     def serve(self, files: dict[str, bytes]) -> None:
@@ -47,7 +48,7 @@ class Peer:
 
     def reply(self, asked: Asked) -> Reply:
         self.asked.append(asked)
-        answer = self.answers.get(asked.path, Reply(b"not here", 404, {"Content-Type": "text/plain"}))
+        answer = self.answers.get(asked.path, self.fallback)
         if callable(answer):
             answer = answer(asked)
         return answer if isinstance(answer, Reply) else Reply(answer)
