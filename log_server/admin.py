@@ -33,13 +33,14 @@ Health = Callable[[], str | None]
 class Admin:
     """health: why submissions cannot be published now, None if they can. allow: with it ``POST /allow`` is served.
 
-    bodies: what these may take up.
+    beside: what else the operator should know of a log that is ready. bodies: what these may take up.
     """
 
     metrics: Metrics
     health: Health
     bodies: Bodies
     allow: Allow | None = None
+    beside: Health = lambda: None
 
 
 def admin_handler(admin: Admin) -> Handler:
@@ -54,7 +55,10 @@ def admin_handler(admin: Admin) -> Handler:
 
     async def readyz(_request: web.BaseRequest) -> web.Response:
         reason = admin.health()
-        return _text(200, "ready") if reason is None else _text(503, reason)
+        if reason is not None:
+            return _text(503, reason)
+        beside = admin.beside()
+        return _text(200, "ready" if beside is None else f"ready; {beside}")
 
     async def allow(request: web.BaseRequest) -> web.Response:
         assert admin.allow is not None

@@ -69,9 +69,10 @@ def serve(
 ) -> None:
     """Serves the log in ``path`` until SIGTERM or SIGINT.
 
-    workers: front processes; 0 = the front in this one. index_policy: of the index log; None: no index. ready: called with
-    the addresses in use, once requests are taken. Raises ConfigError, Damaged, Conflict, RolledBack, UnavailableError (address in use, a front that ended); at
-    the end what stopped the writer, if anything did: until then reads go on.
+    workers: front processes; 0 = the front in this one. index_policy: of the index log; None: no index. ready: called
+    with the addresses in use, once requests are taken. Raises ConfigError, Damaged, Conflict, RolledBack,
+    UnavailableError (address in use, a front that ended); at the end what stopped the writer, if anything did: until
+    then reads go on.
     """
     if not 0 <= workers <= MAX_WORKERS:
         raise ConfigError("wrong number of workers", expected=f"0 to {MAX_WORKERS}", actual=workers)
@@ -134,7 +135,7 @@ async def _serve(served: Served, listening: socket.socket, crew: Crew | None) ->
         writer.start()
         await _until_open(writer, stopping)
         front = await start_front(stack, writer.pool, served.path, served.config, served.info, metrics)
-        bound_admin = await start_admin(stack, writer, metrics, front, served.admin_listen)
+        bound_admin = await start_admin(stack, writer, metrics, front, served.admin_listen, index)
         if crew is None:
             await listen_public(stack, front, listening)
         else:
@@ -314,22 +315,33 @@ async def listen_public(stack: AsyncExitStack, front: Front, listening: socket.s
 
 
 async def start_admin(
-    stack: AsyncExitStack, writer: Writer, metrics: Metrics, front: Front, where: Address | None
+    stack: AsyncExitStack,
+    writer: Writer,
+    metrics: Metrics,
+    front: Front,
+    where: Address | None,
+    index: IndexProcess | None = None,
 ) -> Address | None:
     """The Unix socket in the log's directory, and the TCP listener without ``/allow`` if there is to be one."""
 
     def health() -> str | None:
         return _health(writer)
 
+    def beside() -> str | None:
+        if index is None or (index.running and index.report.doing != "stopped"):
+            return None
+        return f"the index has stopped: {index.report.why or 'its process has ended'}"
+
     path = writer.directory.admin_socket
     own = bind_unix(path)
     stack.callback(_remove, path)
     submissions = front.submissions
-    await _listen_admin(stack, Admin(metrics, health, submissions.bodies, submissions.allow), front.limits, own)
+    submissions.policy_from(writer.sequencer.policy)
+    await _listen_admin(stack, Admin(metrics, health, submissions.bodies, submissions.allow, beside), front.limits, own)
     if where is None:
         return None
     (public,), bound = bind(where)
-    await _listen_admin(stack, Admin(metrics, health, submissions.bodies), front.limits, public)
+    await _listen_admin(stack, Admin(metrics, health, submissions.bodies, beside=beside), front.limits, public)
     return bound
 
 
