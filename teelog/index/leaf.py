@@ -15,6 +15,7 @@ from teelog.tlog import checkpoint
 from teelog.tlog import note as notes
 from teelog.tlog.checkpoint import Checkpoint
 from teelog.tlog.rfc6962 import HASH_LENGTH
+from teelog.tlog.vkey import SignatureType
 
 SUFFIX = "/index/v1"
 MAX_LEAF = 4_096
@@ -77,11 +78,13 @@ class IndexLeaf:
         return checkpoint.parse_body(notes.parse(self.note).claimed_text())
 
     def open(self, verifiers: Iterable[notes.Verifier], origin: str) -> Checkpoint:
-        """The input checkpoint, by one of the main log's keys ``verifiers``.
+        """The input checkpoint, signed by one of the main log's Ed25519 keys among ``verifiers``.
 
         Raises SignatureError, UntrustedKey, MalformedError; VerificationError for another origin or extension lines.
         """
-        opened = checkpoint.open_checkpoint(self.note, verifiers, origin)
+        # Protocol section 4: the log's Ed25519 line. An ML-DSA-44 line names a time, and would make a root two leaves.
+        plain = [key for key in verifiers if getattr(key, "type", None) is SignatureType.ED25519]
+        opened = checkpoint.open_checkpoint(self.note, plain, origin)
         if checkpoint.parse_body(opened.note.text).extensions:
             raise VerificationError("input checkpoint has extension lines")
         return opened.checkpoint
