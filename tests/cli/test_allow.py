@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -242,3 +243,66 @@ def test_list_warns_of_a_status_that_is_believed_no_more(log: Growing):
 def test_an_answer_that_the_quorum_did_not_witness_is_refused(log: Growing):
     log.peer.answers["/checkpoint"] = log.ledger.publish(1_790_000_000, by=log.ledger.witnesses[:2]).main
     log.run("release", "list", STREAM, "--policy", "policy.txt", code=1)
+
+
+# -- with the log's index ---------------------------------------------------------------------------------------------
+
+BY_INDEX = (*WHO, "--index-policy", "index.policy")
+
+
+def test_the_index_answers_where_its_policy_is_given(log: Growing):
+    for word in ("1.4.1.json", "1.4.2.json"):
+        log.run("release", "allow", word, *BY_INDEX, "--yes")
+    log.peer.asked.clear()
+    assert sorted(listed(log, "--index-policy", "index.policy")) == ["1.4.1", "1.4.2"]
+    assert listed(log, "--index-policy", "index.policy", "--size", len(log.entries) - 1) == ["1.4.1"]
+    assert any(path.startswith("/index/v1/") for path in log.peer.paths())
+    ran = log.run("release", "list", STREAM, *BY_INDEX[2:])
+    assert "by the index, quorum: 2 of 3" in ran.text
+
+
+def test_withdraw_returns_once_the_index_covers_it_and_says_when_it_binds(log: Growing):
+    log.run("release", "allow", "1.4.1.json", "1.4.2.json", *BY_INDEX, "--yes", "--max-age", "1h")
+    words = ("release", "withdraw", f"{STREAM}@1.4.1", "--cause", "CVE-2026-1234", *BY_INDEX)
+    before = int(time.time())
+    found = log.run(*words, "--json").json
+    assert found["published"] is True
+    assert (found["size"], found["index_size"]) == (len(log.entries), 3)
+    assert before + 3600 <= found["binding_by"] <= int(time.time()) + 3600
+    again = log.run(*words)
+    assert "says so already" in again.text
+    assert "binding for every verifier by 20" in again.text
+
+
+def test_what_the_old_status_promised_ends_before_its_age(log: Growing):
+    log.run("release", "allow", "1.4.1.json", *BY_INDEX, "--yes", "--max-age", "7d", "--next-update", "1h")
+    words = ("release", "withdraw", f"{STREAM}@1.4.1", "--cause", "x", *BY_INDEX)
+    assert log.run(*words, "--json").json["binding_by"] <= int(time.time()) + 3600
+
+
+def test_withdraw_is_4_where_the_index_does_not_follow_and_goes_on_later(log: Growing):
+    log.run("release", "allow", "1.4.1.json", *BY_INDEX, "--yes")
+    log.lag = True
+    words = ("release", "withdraw", f"{STREAM}@1.4.1", "--cause", "x", *BY_INDEX)
+    ran = log.run(*words, "--timeout", "900ms", code=4)
+    assert "the log's index does not cover it yet" in ran.stderr
+    assert last(log).seq == 1
+    size = len(log.entries)
+    log.lag = False
+    log.entries.append(JUNK)
+    log.serve()
+    assert "binding for every verifier" in log.run(*words).text
+    assert len(log.entries) == size + 1
+
+
+def test_the_trust_file_gives_both_policies(log: Growing):
+    text = 'main = "main.policy"\nindex = "index.policy"\nmax_age = "1h"\n[[namespace]]\nname = "acme.example"\n'
+    log.write("trust.toml", text.encode())
+    log.run("release", "allow", "1.4.1.json", "--key", "status.key", "--trust", "trust.toml", "--yes")
+    ran = log.run("release", "list", STREAM, "--trust", "trust.toml")
+    assert "by the index" in ran.text
+
+
+def test_an_index_policy_of_another_log_is_6(log: Growing):
+    log.run("release", "list", STREAM, "--policy", "policy.txt", "--index-policy", "policy.txt", code=6)
+    log.run("release", "list", STREAM, code=2)
