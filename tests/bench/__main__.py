@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.bench import cold, evidence, growth, latency, replay, submit, witness
+from tests.bench import cold, evidence, growth, indexed, latency, replay, submit, witness
 from tests.bench.ratio import Row, Settings, progress, table
 
 Measure = Callable[[Path, Settings], list[Row]]
@@ -26,6 +26,8 @@ ROWS: dict[str, Measure] = {
     "post-256-workers": partial(submit.post, connections=256, interval_ms=20, workers=2, bound=0.28),
     "post-1024": partial(submit.post, connections=1_024, interval_ms=50, workers=0, bound=0.35),
     "post-1024-workers": partial(submit.post, connections=1_024, interval_ms=50, workers=2, bound=0.5),
+    "indexed": partial(indexed.batch, workers=0),
+    "indexed-workers": partial(indexed.batch, workers=2),
     "latency": latency.cosigned,
     "growth": growth.large_log,
     "replay": replay.whole_log,

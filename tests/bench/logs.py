@@ -65,7 +65,9 @@ class Server:
 
 
 @contextmanager
-def serving(path: Path, *, workers: int = 0, policy_file: Path | None = None) -> Iterator[Server]:
+def serving(
+    path: Path, *, workers: int = 0, policy_file: Path | None = None, index_policy: Path | None = None
+) -> Iterator[Server]:
     command = [
         *TEELOG,
         "log",
@@ -78,6 +80,8 @@ def serving(path: Path, *, workers: int = 0, policy_file: Path | None = None) ->
     ]
     if workers:
         command += ["--workers", str(workers)]
+    if index_policy is not None:
+        command += ["--index-policy", str(index_policy)]
     with processes.running(command, LISTENING) as (pid, port):
         yield Server(path, pid, port)
 

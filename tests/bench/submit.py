@@ -53,15 +53,16 @@ class Bench:
 
 
 @contextmanager
-def bench(folder: Path, count: int, interval_ms: int, workers: int) -> Iterator[Bench]:
-    """A new log and its server. count: of entries that the row may need."""
+def bench(folder: Path, count: int, interval_ms: int, workers: int, *, index: bool = False) -> Iterator[Bench]:
+    """A new log and its server. count: of entries that the row may need. index: whether it is indexed."""
     file = folder / "entries"
     entries.write(file, count)
     path = folder / "log"
     logs.teelog("log", "init", path, "--origin", entries.ORIGIN)
     logs.configure(path, entries.ORIGIN, interval_ms)
     policy = logs.policy(path)
-    with logs.serving(path, workers=workers, policy_file=policy) as server:
+    index_policy = logs.policy(path / "index") if index else None
+    with logs.serving(path, workers=workers, policy_file=policy, index_policy=index_policy) as server:
         server.allow(folder)
         yield Bench(server, file, policy)
 
