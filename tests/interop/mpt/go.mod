@@ -1,0 +1,3 @@
+module teelog.example/mpt
+
+go 1.27.3
