@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,8 +11,9 @@ from teelog.errors import NotEstablished, TeelogError, VerificationError
 from teelog.evidence.certificates import utc
 from teelog.verdict import Check, Finding, Outcome, Overall, Verdict
 
+_ELSEWHERE = re.compile(r"\bsee [a-z-]+\Z")
 HINTS = {
-    Check.HARDWARE: "teelog evidence show FILE; --endorsement gives the certificate that goes with it",
+    Check.HARDWARE: "--evidence FILE; --endorsement FILE: the certificate of its key, from the host or the vendor",
     Check.FRESHNESS: "--nonce HEX or --report-data HEX: what was asked of the TEE",
     Check.BINDING: "--binds FILE: the TLS key or output that the evidence should commit to",
 }
@@ -21,8 +23,8 @@ def hint(verdict: Verdict, hints: Mapping[Check, str] = HINTS) -> str | None:
     """What to try where the verdict is not established for want of an input: by the first such check."""
     if verdict.overall is not Overall.NOT_ESTABLISHED:
         return None
-    open_ = next((each.check for each in verdict.findings if each.outcome is Outcome.NOT_ESTABLISHED), None)
-    return None if open_ is None else hints.get(open_, f"waive it knowingly: --without {open_}")
+    open_ = first(verdict, Outcome.NOT_ESTABLISHED)
+    return None if open_ is None else hints.get(open_.check)
 
 
 def lines(findings: Iterable[Finding]) -> list[str]:
@@ -83,11 +85,17 @@ def failing(verdict: Verdict) -> Check | None:
     return bad.check if bad is not None and bad.outcome is Outcome.FAILED else None
 
 
+def first(verdict: Verdict, outcome: Outcome) -> Finding | None:
+    """The first finding with this outcome that points to no other (``see NAME``): where to begin."""
+    found = [each for each in verdict.findings if each.outcome is outcome]
+    return next((each for each in found if not _ELSEWHERE.search(each.cause or "")), found[0] if found else None)
+
+
 def _decisive(verdict: Verdict) -> Finding | None:
     for outcome in (Outcome.FAILED, Outcome.NOT_ESTABLISHED):
-        for finding in verdict.findings:
-            if finding.outcome is outcome:
-                return finding
+        found = first(verdict, outcome)
+        if found is not None:
+            return found
     if verdict.overall is Overall.NOT_ESTABLISHED:  # everything switched off
         return Finding(verdict.findings[0].check, Outcome.NOT_ESTABLISHED, "no check was left to run")
     return None

@@ -105,6 +105,11 @@ def fail(line: str) -> None:
     _mark("FAILED", "31", line)
 
 
+def undecided(line: str) -> None:
+    """A line of the human result that says what neither holds nor fails; nothing with --json."""
+    _mark("open", "33", line)
+
+
 def _mark(word: str, colour: str, line: str) -> None:
     if wants_json():
         return

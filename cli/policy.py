@@ -92,7 +92,7 @@ def witnessed_by(witnessed: WitnessedCheckpoint, policy: Policy) -> str:
 
 def cosigners(witnessed: WitnessedCheckpoint, policy: Policy) -> list[str]:
     """The names of the witnesses that cosigned, each once however many keys it has."""
-    return list(dict.fromkeys(policy.witnesses[name].key.name for name in witnessed.cosignatures))
+    return policy.key_names(witnessed.cosignatures)
 
 
 # -- the commands -----------------------------------------------------------------------------------------------------

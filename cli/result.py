@@ -51,7 +51,12 @@ def show(file: str, keys: tuple[str, ...]) -> None:
     Example: teelog result show result.jwt --key verifier.key.pub
     """
     data = files.read(file, dsse.MAX_FILE, "result")
-    token = jws.parse(jws.canonical(data))
+    try:
+        token = jws.parse(jws.canonical(data))
+    except MalformedError as error:
+        raise MalformedError(
+            f"{file} is no attestation result: {error.message}", expected=error.expected, actual=error.actual
+        ) from error
     verified: str | None = None
     if keys:
         loaded: dict[str, PublicKey] = {key.fingerprint: key for key in map(keyref.load_public, keys)}

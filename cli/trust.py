@@ -12,7 +12,8 @@ import click
 
 from teelog import trust
 from teelog.cli import files, output
-from teelog.errors import ConfigError, VerificationError
+from teelog.errors import ConfigError, MalformedError, VerificationError
+from teelog.statement import names
 from teelog.tlog.policy import MAX_LENGTH as MAX_POLICY
 from teelog.tlog.policy import NONE, Policy
 from teelog.trust import Trust
@@ -52,10 +53,9 @@ def _parse(data: bytes, path: str) -> Trust:
     try:
         return trust.parse(data, read)
     except ConfigError as error:
-        hint = error.hint or f"teelog trust check {path}"
-        raise ConfigError(
-            f"{path}: {error.message}", expected=error.expected, actual=error.actual, hint=hint
-        ) from error
+        hint = error.hint or "docs/formats/trust-file.md"
+        named = "" if path == output.STDOUT else f"{path}: "
+        raise ConfigError(f"{named}{error.message}", expected=error.expected, actual=error.actual, hint=hint) from error
 
 
 # -- the commands -----------------------------------------------------------------------------------------------------
@@ -66,11 +66,20 @@ def group() -> None:
     """Make, pin and check the trust file: everything that a verifier chooses to believe."""
 
 
+def _streams(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return tuple(str(names.stream(value)) for value in values)
+    except MalformedError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 @group.command()
 @click.option("--policy", "policy_file", metavar="FILE", required=True, help="Of the main log: witnesses, quorum.")
 @click.option("--index-policy", metavar="FILE", help="Of the log's index: semantic witnesses, quorum.")
 @click.option("--namespace", "namespaces", metavar="NAME", multiple=True, help="Whose releases; repeatable.")
-@click.option("--stream", "streams", metavar="S", multiple=True, help="NAMESPACE/PRODUCT/CHANNEL; repeatable.")
+@click.option(
+    "--stream", "streams", metavar="S", multiple=True, callback=_streams, help="NAMESPACE/PRODUCT/CHANNEL; repeatable."
+)
 @click.option("--max-age", metavar="AGE", default="24h", show_default=True, help="Of cosignatures that count as fresh.")
 @click.option("--min-svn", type=click.IntRange(min=0), help="Least security version of the streams' releases.")
 @click.option("--out", metavar="FILE", default=output.STDOUT, help="Where to write it.  [default: stdout]")
@@ -147,7 +156,13 @@ def pin(trust_file: str, file: str, replace: bool) -> None:
     from teelog.statement import namespace
     from teelog.statement.admit import Kind
 
-    known = load(trust_file)
+    try:
+        known = load(trust_file)
+    except ConfigError as error:
+        if Path(file).suffix != ".toml":
+            raise
+        order = "the trust file comes first: teelog trust pin TRUST NAMESPACE"
+        raise ConfigError(error.message, expected=error.expected, actual=error.actual, hint=order) from error
     statement = statements.read(file)
     claim = statement.statement.claim
     if not isinstance(claim, namespace.NamespacePredicate):

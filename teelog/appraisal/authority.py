@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from teelog.appraisal.inputs import Seen
 from teelog.errors import MalformedError, TeelogError, UntrustedKey
-from teelog.statement import dsse, names, namespace, release
+from teelog.statement import dsse, intoto, names, namespace, release
 from teelog.statement.dsse import Envelope
 from teelog.statement.namespace import Namespace, Role
 from teelog.statement.release import ReleaseClaim
@@ -55,6 +55,9 @@ class Read:
 def read_release(entry: bytes) -> Read | MalformedError:
     try:
         envelope = dsse.parse(entry)
+        kind = intoto.claimed_predicate_type(envelope.claimed())
+        if kind != release.PREDICATE_TYPE:
+            return MalformedError("the statement is no release", expected=release.PREDICATE_TYPE, actual=kind[:80])
         return Read(envelope, release.read(envelope.claimed()))
     except MalformedError as error:
         return error

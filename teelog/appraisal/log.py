@@ -9,6 +9,7 @@ from teelog.appraisal.authority import Chain
 from teelog.appraisal.inputs import LoggedFile, Seen
 from teelog.bundle import Included
 from teelog.errors import (
+    MalformedError,
     MisbehaviourError,
     NotWitnessed,
     ProofError,
@@ -72,8 +73,9 @@ class Checkpoints:
             return Proven(what, file, None, None)
         try:
             proof = parse_proof(file.proof)
-        except TeelogError as error:
-            return Proven(what, file, None, Refused(error))
+        except MalformedError as error:
+            said = f"the {what}'s proof: {error.message}"
+            return Proven(what, file, None, Refused(MalformedError(said, expected=error.expected, actual=error.actual)))
         return Proven(what, file, proof, self._open(proof.checkpoint))
 
     def attach(self, what: str, item: Included, checkpoint: bytes) -> Proven:
@@ -193,9 +195,8 @@ def witnessed(checkpoints: Checkpoints, trust: Trust) -> Finding:
         except NotWitnessed as error:
             return failed(Check.WITNESSED, error)
     head = checkpoints.heads[-1]
-    return verified(
-        Check.WITNESSED, f"cosigned by {', '.join(head.witnessed.cosignatures)} at size {head.checkpoint.size}"
-    )
+    names = trust.main.key_names(head.witnessed.cosignatures)
+    return verified(Check.WITNESSED, f"cosigned by {', '.join(names)} at size {head.checkpoint.size}")
 
 
 def fresh(
@@ -251,7 +252,8 @@ def _in_time(heads: Sequence[Head], policy: Policy, max_age: int, now: int, what
                 actual=f"newest cosignature {_age(now, newest)}; in time: {error.actual}",
             )
         ages += [now - (head.cosignatures[name].timestamp or 0) for name in young]
-    return f"cosigned by {', '.join(sorted(young))}, {max(0, min(ages))} to {max(0, *ages)} s ago"
+    span = dict.fromkeys((max(0, min(ages)), max(0, *ages)))
+    return f"cosigned by {', '.join(policy.key_names(sorted(young)))}, {' to '.join(map(str, span))} s ago"
 
 
 def _age(now: int, timestamp: int) -> str:

@@ -46,4 +46,4 @@ def configuration(evidence: Evidence, floor: Mapping[str, object], variants: Seq
     alone = evidence.configuration(floor)
     if variants is not None or alone.outcome is not Outcome.VERIFIED:
         return alone
-    return not_established(Check.CONFIGURATION, "the trust file is satisfied; what the release requires is not known")
+    return not_established(Check.CONFIGURATION, "the trust file is satisfied; for the release see measurement")

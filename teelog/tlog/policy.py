@@ -70,6 +70,10 @@ class Policy:
             state[group.name] = sum(state[member] for member in group.members) >= group.threshold
         return state
 
+    def key_names(self, witnesses: Iterable[str]) -> list[str]:
+        """The names of these witnesses' keys, each once however many keys it has. witnesses: by the policy's words."""
+        return list(dict.fromkeys(self.witnesses[name].key.name for name in witnesses))
+
     def check_quorum(self, cosigned: Set[str]) -> None:
         """Raises NotWitnessed, naming what is missing (PR-09), unless the quorum is met."""
         if self.quorum == NONE:

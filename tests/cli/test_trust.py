@@ -126,7 +126,7 @@ def test_a_file_elsewhere_names_its_policy_as_it_is_reached_from_there(folder: P
     ("more", "code"),
     [
         (("--max-age", "1 day"), 6),
-        (("--stream", "acme"), 6),
+        (("--stream", "acme"), 2),
         (("--namespace", "Acme"), 6),
         (("--policy", "none.txt"), 4),
         (("--policy", "ns.json"), 6),
@@ -160,3 +160,9 @@ def test_a_policy_without_witnesses_and_a_long_age_are_problems(made: Path):
     problems = teelog("trust", "check", made, "--json").json["problems"]
     assert any("no witness" in each for each in problems)
     assert any("30 days" in each for each in problems)
+
+
+def test_files_in_the_wrong_order_are_told(folder: Path):
+    ran = teelog("trust", "pin", folder / "ns.json", folder / "mine.toml")
+    assert ran.code == 6
+    assert "the trust file comes first" in ran.stderr

@@ -151,7 +151,7 @@ def test_every_attack_has_its_own_cause(made: World, name: str):
 @pytest.mark.parametrize(
     ("missing", "check", "hint"),
     [
-        ("evidence", "hardware", "teelog evidence show"),
+        ("evidence", "hardware", "--evidence FILE"),
         ("endorsement", "hardware", "--endorsement"),
         ("nonce", "freshness", "--nonce HEX or --report-data HEX"),
         ("namespace_proof", "logged", "--namespace-proof"),
@@ -164,6 +164,25 @@ def test_what_is_not_given_is_not_established(made: World, missing: str, check: 
     assert outcomes(ran)[check] == "not established"
     assert hint in ran.stderr.splitlines()[-1]
     assert "failed" not in outcomes(ran).values()
+
+
+def test_the_first_cause_is_told_not_one_that_follows_from_it(made: World):
+    ran = verify(made, statement=None, proof=None, namespace=None, namespace_proof=None)
+    assert ran.code == 3
+    assert "error: signer: no release was given" in ran.stderr
+    assert ran.stderr.splitlines()[-1].startswith("next: --statement, --namespace")
+    assert ran.text.startswith("open ")
+
+
+def test_a_wrong_file_is_told_for_what_it_is(made: World):
+    for changes, cause in (
+        ({"statement": made.folder / "ns.json"}, "signer: the statement is no release"),
+        ({"proof": made.folder / "release.json"}, "logged: the release's proof: not a tlog-proof"),
+        ({"endorsement": made.folder / "ns.json"}, "hardware: an endorsement holds no certificate"),
+    ):
+        ran = verify(made, **changes)
+        assert ran.code == 1
+        assert f"error: {cause}" in ran.stderr
 
 
 def test_a_trust_file_of_the_real_vendor_refuses_a_fake_machine(made: World):

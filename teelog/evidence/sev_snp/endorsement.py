@@ -138,6 +138,8 @@ def _ders(file: bytes) -> list[bytes]:
         return [file]
     if file[:16] in _KNOWN_ENTRIES:
         return list(_table(file))
+    if b"-----BEGIN CERTIFICATE-----" not in file:
+        raise MalformedError("an endorsement holds no certificate", expected="DER, PEM, or the platform's table")
     return certificates.load_pem(file)
 
 
