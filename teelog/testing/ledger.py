@@ -255,11 +255,14 @@ class Ledger:
 
     # -- what others read ---------------------------------------------------------------------------------------------
 
-    def policies(self, quorum: int = 3, semantic: int = 2) -> dict[str, bytes]:
-        """The two policy files by name: so many of the witnesses, so many of the semantic ones."""
+    def policies(self, quorum: int = 3, semantic: int = 2, urls: Mapping[str, str] | None = None) -> dict[str, bytes]:
+        """The two policy files by name: so many of the witnesses, so many of the semantic ones.
+
+        urls: where a cosigner is asked, by its name.
+        """
         return {
-            MAIN_POLICY: policy_text(self.log, self.witnesses, quorum),
-            INDEX_POLICY: policy_text(self.index_log, self.semantic, semantic),
+            MAIN_POLICY: policy_text(self.log, self.witnesses, quorum, urls),
+            INDEX_POLICY: policy_text(self.index_log, self.semantic, semantic, urls),
         }
 
     def files(self) -> dict[str, bytes]:
@@ -275,11 +278,13 @@ def cosigned(head: Checkpoint, log: Iterable[NoteSigner], cosigners: Iterable[Co
     return note.encode(text, [signer.sign(text, now) for signer in signers])
 
 
-def policy_text(log: Sequence[NoteSigner], cosigners: Sequence[Cosigner], quorum: int) -> bytes:
+def policy_text(
+    log: Sequence[NoteSigner], cosigners: Sequence[Cosigner], quorum: int, urls: Mapping[str, str] | None = None
+) -> bytes:
     """A policy of one log and so many of these cosigners."""
-    return write_policy(
-        [(signer.verifier, None) for signer in log], [cosigner.operator for cosigner in cosigners], quorum
-    )
+    keys = [(signer.verifier, None) for signer in log]
+    operators = [replace(cosigner.operator, url=(urls or {}).get(cosigner.name)) for cosigner in cosigners]
+    return write_policy(keys, operators, quorum)
 
 
 def hiding(*indices: int) -> Rewrite:

@@ -77,9 +77,17 @@ class Story:
     def bundle(self, release: str, now: int = NOW, **how: Any) -> Bundle:
         return self.publish(now, **how).bundle(STREAM, release)
 
-    def trust(self, pin: str | None = PIN, *, quorum: int = 3, semantic: int = 2, **file: Any) -> Trust:
+    def trust(
+        self,
+        pin: str | None = PIN,
+        *,
+        quorum: int = 3,
+        semantic: int = 2,
+        urls: dict[str, str] | None = None,
+        **file: Any,
+    ) -> Trust:
         text = trust_text(STREAM, pin, **file)
-        return teelog.trust.parse(text.encode(), self.ledger.policies(quorum, semantic).__getitem__)
+        return teelog.trust.parse(text.encode(), self.ledger.policies(quorum, semantic, urls).__getitem__)
 
 
 def told() -> tuple[Story, str]:
