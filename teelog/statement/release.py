@@ -31,7 +31,8 @@ MAX_VARIANTS = 200
 MAX_INDEX_KEYS = 256
 """Keys that one entry may have in the verifiable index (protocol section 4)."""
 
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+# Hours are bounded here: later Pythons read 24:00:00 as the next day, and every reader has to agree.
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z")
 
 
 class Validity(msgspec.Struct, frozen=True):
