@@ -86,12 +86,12 @@ def result(*names: str, **judged: Any) -> bytes:
     return jws.sign(msgspec.json.encode(claims), CHECKER, ear.TYPE).file
 
 
-def wide(version: str, count: int) -> bytes:
-    """A release with ``count`` subject digests, and three keys beside them."""
+def wide(version: str, count: int, *signers: Any) -> bytes:
+    """A release with ``count`` subject digests; with its stream, its register and its signers that many keys more."""
     first, rest = min(count, 250), max(count - 250, 0)
     subjects = [Subject("x", {f"x{n}": "00" for n in range(first)})]
     subjects += [Subject("y", {f"y{n}": "00" for n in range(rest)})] if rest else []
-    return make.sign(release.payload(make.release_predicate(version=version), tuple(subjects)), RELEASER).file
+    return make.sign(release.payload(make.release_predicate(version=version), tuple(subjects)), RELEASER, *signers).file
 
 
 Log = list[tuple[str, bytes]]
@@ -198,6 +198,7 @@ def _bounds() -> Iterator[tuple[str, bytes]]:
     yield "namespace", space()
     yield "256 keys", wide("1", 253)
     yield "257 keys: none at all, no effect", wide("2", 254)
+    yield "a stranger's signature is no key and counts all the same", wide("3", 253, make.STRANGER)
     yield "200 versions of namespaces", result(*(f"{n:064x}" for n in range(201)))
     yield "201: malformed", result(*(f"{n:064x}" for n in range(202)))
 
