@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from teelog.cli import keyref, online, output
+from teelog.cli import files, keyref, online, output
 from teelog.cli import policy as policies
-from teelog.client.source import is_url
-from teelog.errors import ConfigError
+from teelog.client.source import MAX_CHECKPOINT, is_url
+from teelog.errors import ConfigError, TeelogError
+from teelog.tlog.checkpoint import open_checkpoint
 from teelog.tlog.policy import NONE, Log, Policy, WitnessedCheckpoint, verify_checkpoint
 from teelog.tlog.vkey import LOG_TYPES
 
 if TYPE_CHECKING:
-    from teelog.client.fsck import Replay
+    from teelog.client.fsck import Problem, Replay
     from teelog.client.state import ClientState
 
 VKEY_FILE = "log.vkey"
@@ -31,16 +33,20 @@ def command(place: str, policy_file: str | None, vkey: str | None, state_folder:
     """Check a whole log: that its checkpoint is signed, and that every tile and the root follow from its entries.
 
     LOG is a log server's directory, or a copy of a log's public files. All entries are read and hashed again, by code
-    of its own. Exit code 1 if anything differs, 5 if the log has signed another view before.
+    of its own. Of a server's directory the index log is checked too, but for its map roots, which `teelog monitor once`
+    derives again. Exit code 1 if anything differs, 5 if the log has signed another view before.
 
     Example: teelog log fsck LOG
     """
     policy = _policy(place, policy_file, vkey)
     state = online.open_state(state_folder) if is_url(place) or state_folder else None
+    # Before the log's: a running server shows no leaf for more of the log than it has shown.
+    shown = _index_checkpoint(place)
     with output.progress("hashing entries") as step:
         witnessed, found = online.run(_replay(place, policy, state, step))
-    _report(witnessed, found, policy)
-    if found.problems:
+        index = None if shown is None else online.run(_replay_index(place, shown, policy, witnessed, step))
+    _report(witnessed, found, policy, index)
+    if found.problems or (index is not None and index.problems):
         raise click.exceptions.Exit(1)
 
 
@@ -88,25 +94,68 @@ async def _replay(
         return witnessed, await replay(source, head.size, head.root, progress)
 
 
-def _report(witnessed: WitnessedCheckpoint, found: Replay, policy: Policy) -> None:
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """size: leaves. input_size: main entries that the last one covers."""
+
+    size: int
+    input_size: int
+    problems: tuple[Problem, ...]
+
+
+def _index_checkpoint(place: str) -> bytes | None:
+    """Of a log server's directory that has an index log; None of others."""
+    if is_url(place) or not (Path(place) / "index" / VKEY_FILE).is_file():
+        return None
+    file = Path(place) / "public/index/checkpoint"
+    return files.read(str(file), MAX_CHECKPOINT, "checkpoint") if file.is_file() else b""
+
+
+async def _replay_index(
+    place: str, shown: bytes, policy: Policy, main: WitnessedCheckpoint, step: output.Step
+) -> _Index:
+    from teelog.client.fsck import Problem, replay
+    from teelog.client.fsck_index import check_leaves
+    from teelog.client.source import DirectorySource, open_source
+    from teelog.index.leaf import origin_of
+
+    origin = origin_of(main.checkpoint.origin)
+    keys = [key for key in keyref.load_vkeys(str(Path(place) / "index" / VKEY_FILE)) if key.type in LOG_TYPES]
+    async with open_source(place) as source:
+        assert isinstance(source, DirectorySource)
+        index = DirectorySource(source.path / "index")
+        try:
+            head = open_checkpoint(shown, keys, origin).checkpoint
+        except TeelogError as error:
+            return _Index(0, 0, (Problem("index/checkpoint", error.message),))
+        found = await replay(index, head.size, head.root)
+        keys = [log.key for log in policy.logs]
+        reached, wrong = await check_leaves(index, head.size, source, main.checkpoint, keys, step)
+    tree = [replace(each, path=f"index/{each.path}") for each in found.problems]
+    return _Index(head.size, reached, (*tree, *wrong))
+
+
+def _report(witnessed: WitnessedCheckpoint, found: Replay, policy: Policy, index: _Index | None) -> None:
     head = witnessed.checkpoint
-    for problem in found.problems:
+    problems = [*found.problems, *(index.problems if index else ())]
+    for problem in problems:
         compared = f": expected {problem.expected}, found {problem.actual}" if problem.expected else ""
         output.fail(f"{problem.path}: {problem.cause}{compared}")
     if found.more:
         output.fail(f"and {found.more} more")
-    if not found.problems:
+    if not problems:
         output.ok(f"{head.origin} is whole")
     output.result(
         [
             f"entries     {found.size} of {head.size}",
             f"tiles       {found.tiles} compared",
             f"root        {head.root.hex()}",
+            *([] if index is None else [f"index       {index.size} leaves, up to {index.input_size} entries"]),
             *([] if policy.quorum == NONE else [f"witnessed   {policies.witnessed_by(witnessed, policy)}"]),
         ],
         {
             "schema": "teelog-fsck/v1",
-            "ok": not found.problems,
+            "ok": not problems,
             "log": head.origin,
             "size": head.size,
             "root": head.root,
@@ -114,8 +163,9 @@ def _report(witnessed: WitnessedCheckpoint, found: Replay, policy: Policy) -> No
             "tiles": found.tiles,
             "problems": [
                 {"path": each.path, "cause": each.cause, "expected": each.expected, "actual": each.actual}
-                for each in found.problems
+                for each in problems
             ],
             "more_problems": found.more,
+            "index": None if index is None else {"size": index.size, "input_size": index.input_size},
         },
     )

@@ -79,11 +79,11 @@ class DirectorySource(_Paths):
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
-        self._path = path
+        self.path = path
 
     async def _read(self, path: str, limit: int) -> bytes:
         # Not in a thread: handing a read to one and back takes longer than the read.
-        file_path = self._path / path
+        file_path = self.path / path
         try:
             with file_path.open("rb") as file:
                 # As long as it is: a buffer for the largest that there may be costs more than the read.

@@ -299,6 +299,32 @@ async def test_rebuild_refuses_entries_that_lead_to_another_root_and_keeps_the_i
     assert directory.index.index_db.read_bytes() == kept
 
 
+async def test_fsck_looks_at_the_index_log_too_beside_a_running_server(log: Log) -> None:
+    async with running(log) as server, aiohttp.ClientSession() as session:
+        client = Client(session, server.url, log)
+        await allow(log, make.namespace_file())
+        posting = asyncio.create_task(keep_posting(server.url, "f"))
+        await client.until(20)
+        ran = await asyncio.to_thread(teelog, "log", "fsck", log.path, "--json")
+        assert ran.code == 0, ran.stdout
+        assert ran.json["index"]["input_size"] >= 20
+        posting.cancel()
+        assert await server.stop() == 0
+    head, sizes = agree(log)
+    ran = teelog("log", "fsck", log.path, "--json")
+    assert (ran.code, ran.json["index"]) == (0, {"size": head.size, "input_size": sizes[-1]})
+    public = LogDirectory(log.path).index.public
+    tile = next(path for path in sorted((public / "tile/0").rglob("*")) if path.is_file())
+    tile.write_bytes(bytes(len(tile.read_bytes())))
+    bundle = sorted((public / "tile/entries").rglob("*"))[-1]
+    bundle.write_bytes(bundle.read_bytes()[:-8] + b"AAAAAA=\n")
+    ran = teelog("log", "fsck", log.path, "--json")
+    assert ran.code == 1
+    paths = [each["path"] for each in ran.json["problems"]]
+    assert "index/checkpoint" in paths
+    assert f"index leaf {head.size - 1}" in paths
+
+
 async def test_rebuild_needs_the_server_to_be_stopped(log: Log) -> None:
     async with running(log) as server, aiohttp.ClientSession() as session:
         await Client(session, server.url, log).until(1)
