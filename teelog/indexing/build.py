@@ -9,7 +9,9 @@ from teelog.statement.effective import Effect, Rows
 from teelog.statement.index_map import Mapped, map_entry
 
 MAX_CHANGES = 5_000
-"""Key changes in one transaction."""
+"""Key changes after which a transaction ends."""
+MAX_ENTRIES = 20_000
+"""The same for entries: those that map to nothing are progress too."""
 
 
 class Builder:
@@ -40,7 +42,7 @@ class Builder:
                     self._pending[key] = value
                 if index == upto:
                     break
-                if len(changes) >= MAX_CHANGES:
+                if len(changes) >= MAX_CHANGES or index - self._store.input_size >= MAX_ENTRIES:
                     self._store.extend(changes, index, effects)
                     changes, effects = [], []
                     self._pending.clear()

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.bench import cold, evidence, growth, indexed, latency, replay, submit, witness
+from tests.bench import cold, evidence, growth, index, indexed, latency, replay, submit, witness
 from tests.bench.ratio import Row, Settings, progress, table
 
 Measure = Callable[[Path, Settings], list[Row]]
@@ -30,6 +30,7 @@ ROWS: dict[str, Measure] = {
     "indexed-workers": partial(indexed.batch, workers=2),
     "latency": latency.cosigned,
     "growth": growth.large_log,
+    "index": index.rows,
     "replay": replay.whole_log,
     "witness": witness.add_checkpoint,
     "cold": cold.proof_verify,
