@@ -206,7 +206,8 @@ class _Steps:
         indices: Sequence[int] = ()
         if self.held(Check.LOGGED) and self.release is not None and isinstance(self.chain, Chain):
             index, indices = self.release.index, log.indices_of(self.chain, self.files)
-        found = authority.signer(self.read, self.expect.stream, self.chain, index, indices)
+        shows = isinstance(self.bundle, Bundle) and Check.ALLOWED_NOW not in self.off
+        found = authority.signer(self.read, self.expect.stream, self.chain, index, indices, index_shows=shows)
         if found.outcome is not Outcome.VERIFIED:
             return found
         if Check.MEASUREMENT in self.off:

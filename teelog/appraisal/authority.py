@@ -143,6 +143,8 @@ def signer(
     chain: Chain | Finding,
     index: int | None,
     indices: Sequence[int] = (),
+    *,
+    index_shows: bool = False,
 ) -> Finding:
     """The release is of the expected stream and signed by a threshold of its namespace's release keys.
 
@@ -150,6 +152,8 @@ def signer(
     effect (protocol section 4), and the current one, whose owners have the last word (section 7, step 7).
 
     index, indices: of the release and of the chain's versions; None and () where ``logged`` did not establish them.
+    index_shows: whether ``allowed-now`` asks the log's index if the release came into effect, so that a chain from the
+    pin on is enough.
     """
     if read is None:
         return not_established(Check.SIGNER, "no release was given")
@@ -162,6 +166,8 @@ def signer(
         return other
     current = chain.current
     then = current if index is None else chain.at(index, indices)
+    if then is None and index_shows:
+        then = current
     if then is None:
         first = chain.versions[0].version
         return not_established(

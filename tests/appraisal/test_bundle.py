@@ -191,6 +191,18 @@ def test_a_rotation_is_followed_from_the_pin_and_from_any_later_pin():
     assert verdict.judged.namespaces == (second,)
 
 
+def test_a_bundle_may_begin_at_the_clients_pin_as_the_index_shows_what_came_into_effect_before_it():
+    story, release = told()
+    second = rotated(story)
+    story.status(current(release))
+    bundle = story.bundle(release)
+    from_pin = replace(bundle, namespaces=bundle.namespaces[1:])
+    verdict = judge(from_pin, story.trust(second))
+    assert verdict.overall is Overall.VERIFIED, verdict
+    waived = judge(from_pin, story.trust(second), without={Check.ALLOWED_NOW})
+    assert waived[Check.SIGNER].outcome is Outcome.NOT_ESTABLISHED
+
+
 def test_an_owner_whose_time_ended_still_counts_for_what_it_signed_before():
     other = make.key("other owner")
     keys = (make.held(make.ACME, *make.OWNER_ROLES), make.held(other, Role.OWNER, until=100))
