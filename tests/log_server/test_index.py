@@ -20,6 +20,7 @@ from teelog.indexing.store import IndexStore
 from teelog.log_server.clock import SystemClock
 from teelog.log_server.create import create
 from teelog.log_server.directory import LogDirectory
+from teelog.tlog import tiles
 from teelog.tlog.checkpoint import open_checkpoint
 from tests.commands import teelog
 from tests.log_server.index_rig import NAMESPACE, RELEASES, Client, agree, children, entries_of, make_log, until
@@ -311,17 +312,17 @@ async def test_fsck_looks_at_the_index_log_too_beside_a_running_server(log: Log)
         posting.cancel()
         assert await server.stop() == 0
     head, sizes = agree(log)
-    ran = teelog("log", "fsck", log.path, "--json")
+    ran = await asyncio.to_thread(teelog, "log", "fsck", log.path, "--json")
     assert (ran.code, ran.json["index"]) == (0, {"size": head.size, "input_size": sizes[-1]})
     public = LogDirectory(log.path).index.public
-    tile = next(path for path in sorted((public / "tile/0").rglob("*")) if path.is_file())
+    tile = public / tiles.tile_for(0, 0, head.size).path
     tile.write_bytes(bytes(len(tile.read_bytes())))
-    bundle = sorted((public / "tile/entries").rglob("*"))[-1]
+    bundle = public / tiles.bundle_for(0, head.size).path
     bundle.write_bytes(bundle.read_bytes()[:-8] + b"AAAAAA=\n")
-    ran = teelog("log", "fsck", log.path, "--json")
+    ran = await asyncio.to_thread(teelog, "log", "fsck", log.path, "--json")
     assert ran.code == 1
     paths = [each["path"] for each in ran.json["problems"]]
-    assert "index/checkpoint" in paths
+    assert {"index/checkpoint", f"index/tile/0/000.p/{head.size}"} <= set(paths)
     assert f"index leaf {head.size - 1}" in paths
 
 
