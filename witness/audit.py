@@ -40,6 +40,10 @@ LEAF_BUNDLES = 4  # index leaves held at a time: 1,024, of at most 4 KiB each
 ENTRY_BUNDLES = 4  # bundles of entries fetched and held at a time: 64 MiB where every entry is as long as may be
 
 
+View = tuple[Checkpoint, bytes]
+"""A checkpoint and its note."""
+
+
 @dataclass(frozen=True, slots=True)
 class Leaf:
     """A leaf whose input note holds. number: its index in the index log. input: the note's checkpoint."""
@@ -49,6 +53,11 @@ class Leaf:
     map_root: bytes
     note: bytes
     input: Checkpoint
+
+    @property
+    def view(self) -> View:
+        """What the main log signed."""
+        return self.input, self.note
 
 
 class WrongIndex(VerificationError):
@@ -127,7 +136,7 @@ class Audit:
         rebuilt: Rebuilt,
         index_source: TileSource,
         main_source: TileSource,
-        read: Callable[[int], None] = lambda _: None,
+        read: Callable[[int], object] = lambda _: None,
     ) -> None:
         self._names = names
         self._rebuilt = rebuilt
@@ -194,7 +203,7 @@ class Audit:
         done = self._rebuilt.confirmed
         if self._rebuilt.entries.size >= done.input_size:
             return
-        await self._read_to(Checkpoint(self._names.main_origin, done.input_size, done.input_root), done.input_size)
+        await self._read_to(Checkpoint(self._names.main_origin, done.input_size, done.input_root))
         if self._rebuilt.roots(done.input_size) != (done.input_root, done.map_root):
             raise ConfigError("what is kept of the index does not fit together")
 
@@ -202,20 +211,24 @@ class Audit:
         """Checks consecutive leaves; those before the first wrong one count."""
         opened: list[Leaf] = []
         wrong: WrongIndex | None = None
-        done = self._rebuilt.confirmed
-        before = Checkpoint(self._names.main_origin, done.input_size, done.input_root), done.note
+        before = self._confirmed()
         for number, data in enumerate(leaves, self._rebuilt.confirmed.leaves.size):
             try:
                 leaf = self._open(number, data, *before)
             except WrongIndex as error:
                 wrong = error
                 break
-            before = leaf.input, leaf.note
+            before = leaf.view
             opened.append(leaf)
         if opened:
             await self._compare(opened)
         if wrong is not None:
             raise wrong
+
+    def _confirmed(self) -> View:
+        """The last confirmed leaf's input."""
+        done = self._rebuilt.confirmed
+        return Checkpoint(self._names.main_origin, done.input_size, done.input_root), done.note
 
     def _open(self, number: int, data: bytes, before: Checkpoint, note: bytes) -> Leaf:
         """before, note: the input of the leaf before this one."""
@@ -266,7 +279,7 @@ class Audit:
                     "input note has another root than the log's entries lead to",
                     number=leaf.number,
                     leaf=leaf.data,
-                    fork=await self._main_fork(leaf, newest),
+                    fork=await self._main_fork([self._confirmed(), leaf.view], newest.view),
                     expected=tree.hex(),
                     actual=leaf.input.root.hex(),
                 )
@@ -292,23 +305,40 @@ class Audit:
         await asyncio.sleep(0)  # others wait for their turn
         return batch[count:]
 
-    async def _read_to(self, head: Checkpoint, upto: int) -> None:
-        async for batch in self._batches(head):
-            await self._map(batch, upto)
+    async def reach(self, head: Checkpoint, note: bytes) -> None:
+        """Reads the main log on, beyond the last leaf's input, up to a checkpoint that it signed. note: that one's.
 
-    async def _main_fork(self, leaf: Leaf, newest: Leaf) -> ForkProof | None:
-        """The two notes of the main log that cannot both be true."""
+        Raises as ``follow``; WrongIndex where the checkpoint is not of the tree that the index log's input is of.
+        """
+        await self._read_to(head)
+        roots = self._rebuilt.roots(head.size)
         done = self._rebuilt.confirmed
-        held = Checkpoint(self._names.main_origin, done.input_size, done.input_root)
-        for view in ((held, done.note), (leaf.input, leaf.note)):
-            size, proof, root = view[0].size, list[bytes](), None
-            if not 0 < size <= newest.input.size:
+        if head.size >= done.input_size and roots is not None and roots[0] == head.root:
+            return
+        found = await self._main_fork([self._confirmed()], (head, note))
+        if found is None and head.size < done.input_size:
+            return
+        raise WrongIndex(
+            Cause.INPUT_FORKS, "the log's checkpoint is of another tree than its index was built from", fork=found
+        )
+
+    async def _read_to(self, head: Checkpoint) -> None:
+        async for batch in self._batches(head):
+            await self._map(batch, head.size)
+
+    async def _main_fork(self, views: Sequence[View], newest: View) -> ForkProof | None:
+        """Two notes of the main log that cannot both be true: one of ``views``, and ``newest``."""
+        for view in views:
+            small, large = sorted((view[0], newest[0]), key=lambda head: head.size)
+            proof, root = list[bytes](), None
+            if small.size == 0:
                 continue
-            if size < newest.input.size:
+            if small.size < large.size:
                 with reading("main"):
-                    reader = LogReader(self._main_source, newest.input.size, newest.input.root)
-                    root, proof = await reader.prove_consistency(size)
-            found = find_fork(view, (newest.input, newest.note), proof, root, self._names.main)
+                    root, proof = await LogReader(self._main_source, large.size, large.root).prove_consistency(
+                        small.size
+                    )
+            found = find_fork(view, newest, proof, root, self._names.main)
             if found is not None:
                 return found
         return None
