@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import click
 
-from teelog.cli import files, keyref, output
+from teelog.cli import files, index_fault, keyref, output
 from teelog.cli import policy as policies
 from teelog.errors import MalformedError, NotEstablished, UntrustedKey, VerificationError
-from teelog.index import contradiction
+from teelog.index import contradiction, fault
 from teelog.tlog import fork, note
 from teelog.tlog.checkpoint import SignedCheckpoint, open_checkpoint, parse_body
 from teelog.tlog.note import Verifier
 from teelog.tlog.vkey import LOG_TYPES, VerifierKey
 
 FIRST_LINE = b"teelog-fork/"
-MAX_PROOF = max(fork.MAX_LENGTH, contradiction.MAX_LENGTH)
+MAX_PROOF = max(fork.MAX_LENGTH, contradiction.MAX_LENGTH, fault.MAX_LENGTH)
 SOURCES = {"log": "the keys given", "policy": "the policy's keys", "file": "a key that the file itself names"}
 
 
@@ -33,14 +33,18 @@ def group() -> None:
 def verify(file: str, vkeys: tuple[str, ...], policy_file: str | None) -> None:
     """Verify that FILE proves a fork: exit code 0 if it does, 1 if it does not.
 
-    FILE is a .teelog-fork, or a .teelog-index-fork: what a log's index said, and what contradicts it. With --log or
-    --policy the views must be signed by keys that these name. Without, the file must prove that the
-    holder of one key that it names itself signed both: then compare that key with the log's.
+    FILE is a .teelog-fork, or a .teelog-index-fork: what a log's index said, and what contradicts it; or a
+    .teelog-index-fault: something false that the index said. With --log or --policy the views must be signed by keys
+    that these name. Without, the file must prove that the holder of one key that it names itself signed both: then
+    compare that key with the log's. Exit code 3 where only a replay of the log can tell.
 
     Example: teelog fork verify log.teelog-fork --policy policy.txt
     """
     data = files.read(file, MAX_PROOF, "fork proof")
     trusted = _trusted(vkeys, policy_file)
+    if data.startswith(index_fault.FIRST_BYTES):
+        index_fault.verify(data, trusted, "file" if trusted is None else "log" if vkeys else "policy")
+        return
     if not data.startswith(FIRST_LINE):
         _verify_index(data, trusted, vkeys)
         return

@@ -159,6 +159,11 @@ def parse(data: bytes) -> IndexFault:
     return found
 
 
+def main_origin(fault: IndexFault) -> str:
+    """The origin of the log whose index is at fault, as the file claims it. Raises MalformedError."""
+    return main_of(claimed_origin(fault.checkpoint.encode()))
+
+
 def placed(index: int, data: bytes, path: Sequence[bytes]) -> Placed:
     return Placed(str(index), _b64(data), tuple(map(_b64, path)))
 
@@ -209,9 +214,8 @@ def verify(
     index = _keys(fault.index_keys) if index_keys is None else tuple(index_keys)
     main = _keys(fault.main_keys) if main_keys is None else tuple(main_keys)
     main = tuple(key for key in main if key.type is SignatureType.ED25519)
-    note = fault.checkpoint.encode()
-    origin = main_of(claimed_origin(note))
-    head = open_checkpoint(note, index, origin_of(origin)).checkpoint
+    origin = main_origin(fault)
+    head = open_checkpoint(fault.checkpoint.encode(), index, origin_of(origin)).checkpoint
     number, data = _included(fault.leaf, head, "leaf")
     try:
         leaf, found = open_leaf(data, main, origin)

@@ -102,3 +102,39 @@ def test_what_an_index_log_is_added_with(folder: Path, log: Log) -> None:
         assert added(index, "--url", indexed.url, "--contact", "ops@log.example") == 0
         (row,) = teelog("witness", "list-logs", folder, "--json").json["logs"]
         assert (row["main"], row["contact"]) == ([main], "ops@log.example")
+
+
+def faults(folder: Path, log: IndexedLog, *leaves: bytes) -> Path:
+    """The file that a running semantic witness writes."""
+    assert add(folder, log) == 0
+    with serving(folder, "--semantic") as (_, ports):
+        assert post(ports["listening"], log.request(0))[0] == 422
+    (path,) = (folder / "evidence").glob("*.teelog-index-fault")
+    return path
+
+
+def test_fault_that_is_seen_from_the_leaf_is_proven_offline(folder: Path) -> None:
+    with served() as log:
+        log.begin()
+        log.leaf(b"nonsense")
+        path = faults(folder, log)
+        ran = teelog("fork", "verify", path, "--json")
+        assert (ran.code, ran.json["verdict"], ran.json["cause"]) == (0, "index fault proven", "leaf-malformed")
+        own = str(log.index_log[0].verifier)
+        assert teelog("fork", "verify", path, "--log", own).code == 0
+        with served(origin="other.example/log") as other:
+            assert teelog("fork", "verify", path, "--log", str(other.index_log[0].verifier)).code == 1
+
+
+def test_fault_of_a_map_root_says_that_a_replay_decides(folder: Path) -> None:
+    with served() as log:
+        log.begin()
+        log.lying_leaf(b"\x01" * 32)
+        path = faults(folder, log)
+        ran = teelog("fork", "verify", path, "--json")
+        assert (ran.code, ran.json["verdict"], ran.json["map_root"]) == (3, "replay decides", "01" * 32)
+        assert ran.json["claimed_map_root"] == log.honest.root().hex()
+        bent = path.read_bytes().replace(b'"index":"1"', b'"index":"0"')
+        assert bent != path.read_bytes()
+        path.write_bytes(bent)
+        assert teelog("fork", "verify", path).code == 1
