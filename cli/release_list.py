@@ -84,7 +84,7 @@ def _report(asked: Asked, stream: Stream, learned: _Learned, at: datetime | None
     head = learned.main.checkpoint
     lines.append(f"log           {head.origin}, size {head.size}")
     lines.append(f"witnessed by  {policies.witnessed_by(learned.main, asked.main)}")
-    lines.append(f"that is all   {_vouched(asked)}")
+    lines.append(f"that is all   {standing.vouched(asked)}")
     if late:
         output.warn(f"next_update is past: no verifier believes it any more; teelog release renew {stream}")
     output.result(
@@ -116,9 +116,3 @@ def _said(found: Status | None) -> str:
         return "nothing is allowed, it is closed on this log" + (f" and goes on at {successor}" if successor else "")
     count = len(found.predicate.allowed_now)
     return f"{count or 'no'} release{'' if count == 1 else 's'} allowed"
-
-
-def _vouched(asked: Asked) -> str:
-    if asked.index is None:
-        return "the whole log was read"
-    return f"by the index, quorum: {policies.describe_quorum(asked.index)}"

@@ -233,6 +233,13 @@ async def versions(history: History, name: str) -> list[Version]:
     return found
 
 
+def vouched(asked: Asked) -> str:
+    """Who says that there is nothing else."""
+    if asked.index is None:
+        return "the whole log was read"
+    return f"by the index, quorum: {policies.describe_quorum(asked.index)}"
+
+
 # -- RELEASE: a file, a statement id or stream@version ----------------------------------------------------------------
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from teelog import bundle, strict
+from teelog import strict
 from teelog.appraisal.api import appraise
 from teelog.appraisal.inputs import Expect, LoggedFile, Seen
-from teelog.cli import files, findings, output
+from teelog.cli import files, findings, memory, output
 from teelog.cli import trust as trusts
 from teelog.cli.duration import moment
 from teelog.errors import MalformedError, MisbehaviourError, TeelogError
@@ -145,11 +145,11 @@ def command(
     for platform in trust.roots:
         output.warn(f"{platform} hardware is judged by the trust file's own roots, not by the vendor's")
     state = _open_state(state_folder)
-    seen = _recall(state, trust)
+    seen = Seen() if state is None else memory.recall(state, trust)
     verdict = _appraise(
         evidence=_read(evidence_file, MAX_EVIDENCE, "evidence"),
         endorsements=[files.read(path, what="endorsement") for path in endorsements],
-        bundle=_read(bundle_file, bundle.MAX_LENGTH, "bundle"),
+        bundle=_read_bundle(bundle_file),
         release=_logged(release_file, proof_file),
         namespaces=[
             found
@@ -165,7 +165,7 @@ def command(
         state=state,
     )
     if state is not None and verdict.seen is not None and verdict.seen != seen:
-        _remember(state, trust, seen, verdict.seen, state_folder)
+        memory.remember(state, trust, seen, verdict.seen, chosen=state_folder is not None)
     if result_key is not None and result_out is not None:
         _write_result(verdict, result_key, result_out, verifier or stream.partition("/")[0])
     _report(verdict, historical, result_out)
@@ -174,6 +174,14 @@ def command(
 
 def _read(path: str | None, limit: int, what: str) -> bytes | None:
     return None if path is None else files.read(path, limit, what)
+
+
+def _read_bundle(path: str | None) -> bytes | None:
+    if path is None:
+        return None
+    from teelog import bundle
+
+    return files.read(path, bundle.MAX_LENGTH, "bundle")
 
 
 def _logged(path: str | None, proof: str | None) -> LoggedFile | None:
@@ -211,27 +219,6 @@ def _open_state(folder: Path | None) -> ClientState | None:
         return None
 
 
-def _recall(state: ClientState | None, trust: Trust) -> Seen:
-    seen = Seen()
-    if state is None:
-        return seen
-    for key in (log.key for log in trust.main.logs):
-        known = state.latest(key)
-        if known is not None:
-            seen = seen.with_larger(trust.origin, known.checkpoint.size, known.checkpoint.root, known.note)
-        for name, (version, statement_id) in state.namespaces(key).items():
-            seen = seen.with_namespace(name, version, statement_id)
-        for name, (seq, statement_id) in state.statuses(key).items():
-            seen = seen.with_status(name, seq, statement_id)
-        seen = seen.with_views(state.views(key))
-    for key in (log.key for log in trust.index.logs) if trust.index else ():
-        known = state.latest(key)
-        if known is not None:
-            head = known.checkpoint
-            seen = seen.with_larger(head.origin, head.size, head.root, known.note)
-    return seen
-
-
 def _appraise(*, state: ClientState | None, **arguments: object) -> Verdict:
     try:
         return appraise(**arguments)  # type: ignore[arg-type]
@@ -241,28 +228,6 @@ def _appraise(*, state: ClientState | None, **arguments: object) -> Verdict:
         trust = arguments["trust"]
         assert isinstance(trust, Trust)
         raise state.convict(trust.origin, error) from error
-
-
-def _remember(state: ClientState, trust: Trust, before: Seen, seen: Seen, folder: Path | None) -> None:
-    """What was followed, and the newest witnessed checkpoints; where no place was chosen, trouble is only told."""
-    from teelog.tlog.policy import verify_checkpoint
-
-    trouble = None
-    try:
-        for log in trust.main.logs:
-            state.follow(log.key, seen.namespaces, seen.statuses, seen.views)
-        for policy in (trust.main, trust.index):
-            found = None if policy is None else seen.checkpoints.get(policy.origins()[0])
-            if policy is not None and found is not None and found != before.checkpoints.get(policy.origins()[0]):
-                trouble = state.observe_offline(verify_checkpoint(found.note, policy)) or trouble
-    except MisbehaviourError:
-        raise
-    except TeelogError as error:
-        if folder is not None or os.environ.get("TEELOG_STATE"):
-            raise
-        trouble = error.message
-    if trouble:
-        output.note(f"not remembered: {trouble}")
 
 
 # -- the result -------------------------------------------------------------------------------------------------------

@@ -125,3 +125,17 @@ async def replay(reader: LogReader, origin: str, name: str, tell: Tell) -> Repla
         made._take(entry, index, state)
         tell(1)
     return made
+
+
+async def search(reader: LogReader, origin: str, wanted: Callable[[bytes], bool], tell: Tell) -> dict[bytes, list[int]]:
+    """The index's lists under the keys that are ``wanted``, found by reading the whole log. Raises as ``replay``."""
+    state = MemoryState(origin)
+    found: dict[bytes, list[int]] = {}
+    async for index, entry in reader.entries():
+        mapped = map_entry(entry, index, state)
+        if mapped.effect is not None:
+            state.apply(mapped.effect)
+        for key in filter(wanted, mapped.keys):
+            found.setdefault(key, []).append(index)
+        tell(1)
+    return found
