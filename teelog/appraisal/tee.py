@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from teelog.errors import MalformedError
+from teelog.errors import MalformedError, NotEstablished
 from teelog.evidence import platform
 from teelog.evidence.platform import Evidence, Roots
 from teelog.statement.release import Variant
@@ -19,6 +19,8 @@ def parse(evidence: bytes | None) -> Evidence | Finding:
         return not_established(Check.HARDWARE, "no evidence was given")
     try:
         return platform.parse(evidence)
+    except NotEstablished as error:
+        return not_established(Check.HARDWARE, error.message)
     except MalformedError as error:
         return failed(Check.HARDWARE, error)
 
@@ -29,8 +31,6 @@ def hardware(
     """roots: by platform, in place of the vendor's."""
     if isinstance(evidence, Finding):
         return evidence
-    if not endorsements:
-        return not_established(Check.HARDWARE, "no endorsement was given: no certificate says whose signature it is")
     return evidence.hardware(endorsements, now, roots.get(evidence.platform))
 
 

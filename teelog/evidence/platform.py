@@ -13,16 +13,14 @@ The four questions answer with a Finding and never raise for what the evidence o
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, cast, runtime_checkable
 
 from teelog.errors import ConfigError, MalformedError
 from teelog.verdict import Finding
-
-PLATFORMS = ("sev-snp",)
-"""The platforms that this version appraises, by the names that statements and the trust file use."""
 
 MAX_NONCE = 64  # bytes
 
@@ -71,8 +69,8 @@ class Expected:
 class Evidence(Protocol):
     """One platform's evidence, parsed strictly; made by `parse`.
 
-    platform: one of PLATFORMS. raw: exactly the bytes that were parsed. registers: name -> value, by the names of
-    statements (SEV-SNP: ``measurement``).
+    platform: one of PLATFORMS. raw: exactly the bytes that are evidence, without padding that a transport added behind
+    them. registers: name -> value, by the names of statements (SEV-SNP: ``measurement``).
     """
 
     @property
@@ -95,7 +93,8 @@ class Evidence(Protocol):
         """Whether a genuine TEE signed it: chain to a pinned root, report signature, TCB and chip as certified.
 
         endorsements: files as given (DER, PEM, or the platform's own table). now: POSIX seconds. roots: in place of
-        the shipped ones.
+        the shipped ones. What the endorsements say about the firmware's state (a TCB status) is kept for
+        `configuration`; it is for that and not for this check to decide whether that state is good enough.
         """
 
     def configuration(self, floor: Mapping[str, object] = NOTHING, require: Mapping[str, object] = NOTHING) -> Finding:
@@ -103,6 +102,8 @@ class Evidence(Protocol):
 
         floor: the trust file's ``[platform.NAME]`` table, checked with `check_floor`. require: the ``require`` block
         of the release's variant, as it lies there; a member without a meaning here makes it ``not established``.
+        Where the platform's endorsements state a TCB status, it is that of the last `hardware`; before one it is
+        ``not established``.
         """
 
     def freshness(self, expected: Expected) -> Finding:
@@ -112,33 +113,71 @@ class Evidence(Protocol):
         """Whether it commits to ``expected.binds`` (and the nonce, if there is one)."""
 
 
+@runtime_checkable
+class Logged(Protocol):
+    """Evidence whose registers a log of events explains."""
+
+    def replay(self, event_log: bytes) -> Finding:
+        """Whether the log's events, extended in order, give the registers; the finding is ``measurement``'s."""
+
+
+class Platform(Protocol):
+    """What the module of one platform offers; MODULES names it.
+
+    It loads fast: a library that only this platform needs is imported inside the functions that use it, since
+    `detect` loads the modules one after another until one knows the evidence.
+    """
+
+    def looks_like(self, raw: bytes) -> bool:
+        """Whether ``raw`` has this platform's outer form, versions that are not known here included. Never raises."""
+
+    def parse(self, raw: bytes) -> Evidence:
+        """Raises MalformedError; NotEstablished for a version or type that is not known here."""
+
+    def check_floor(self, table: Mapping[str, object]) -> None:
+        """Raises ConfigError for a member that means nothing here, or that would allow what must never be."""
+
+
+MODULES: Mapping[str, str] = MappingProxyType(
+    {
+        "sev-snp": "teelog.evidence.sev_snp",
+    }
+)
+"""The platforms that this version appraises: the names of statements and of the trust file -> the module of each."""
+
+PLATFORMS = tuple(MODULES)
+
+
+def module(name: str) -> Platform:
+    """The module of one of PLATFORMS, loaded now. Raises MalformedError for any other name."""
+    path = MODULES.get(name)
+    if path is None:
+        raise MalformedError("platform is not known", expected=", ".join(PLATFORMS), actual=name[:80])
+    return cast(Platform, importlib.import_module(path))
+
+
 def detect(evidence: bytes) -> str:
     """The platform whose structure ``evidence`` has; raises MalformedError if none has."""
-    from teelog.evidence.sev_snp import report
-
-    if report.looks_like(evidence):
-        return "sev-snp"
+    for name in PLATFORMS:
+        if module(name).looks_like(evidence):
+            return name
     raise MalformedError(
         "this is no evidence of a platform that is known here",
-        expected="an SEV-SNP attestation report of 1,184 bytes",
+        expected="evidence of " + ", ".join(PLATFORMS),
         actual=f"{len(evidence)} bytes",
     )
 
 
 def parse(evidence: bytes, platform: str | None = None) -> Evidence:
-    """Parses strictly; detects the platform unless it is given. Raises MalformedError."""
-    name = detect(evidence) if platform is None else platform
-    if name != "sev-snp":
-        raise MalformedError("platform is not known", expected=", ".join(PLATFORMS), actual=name[:80])
-    from teelog.evidence.sev_snp import SevSnp
+    """Parses strictly; detects the platform unless it is given.
 
-    return SevSnp.parse(evidence)
+    Raises MalformedError; NotEstablished for a version or type that is not known here.
+    """
+    return module(detect(evidence) if platform is None else platform).parse(evidence)
 
 
 def check_floor(platform: str, table: Mapping[str, object]) -> None:
     """Whether every member of a trust file's ``[platform.NAME]`` table means something; raises ConfigError."""
-    if platform != "sev-snp":
+    if platform not in MODULES:
         raise ConfigError("platform is not known", expected=", ".join(PLATFORMS), actual=platform[:80])
-    from teelog.evidence.sev_snp import policy
-
-    policy.check_floor(table)
+    module(platform).check_floor(table)

@@ -85,3 +85,15 @@ def _established(parsed: Report, found: Chain) -> Iterator[str]:
     yield f"firmware: {parsed.reported_tcb} (as certified)"
     yield f"certificates valid until {utc(min(leaf.certificate.not_after, found.intermediate.not_after))}"
     yield "revocation: not checked, no list was given"
+
+
+def looks_like(raw: bytes) -> bool:
+    return report.looks_like(raw)
+
+
+def parse(raw: bytes) -> SevSnp:
+    return SevSnp.parse(raw)
+
+
+def check_floor(table: Mapping[str, object]) -> None:
+    policy.check_floor(table)
