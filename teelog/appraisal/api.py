@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, TypeGuard, TypeVar
 
-from teelog import bundle as bundles
-from teelog.appraisal import authority, log, match, memory, status, tee
-from teelog.appraisal import index as indexed
+from teelog.appraisal import authority, log, match, tee
 from teelog.appraisal.authority import Chain, Read
-from teelog.appraisal.index import Index
 from teelog.appraisal.inputs import Expect, LoggedFile, Seen
 from teelog.appraisal.log import Checkpoints, Head, Proven
 from teelog.appraisal.match import Variants
-from teelog.appraisal.status import ReadStatus
-from teelog.bundle import Bundle
 from teelog.errors import MalformedError, TeelogError
 from teelog.evidence.platform import Evidence
-from teelog.index.contradiction import View
 from teelog.trust import StreamRule, Trust
 from teelog.verdict import (
     Check,
@@ -31,6 +26,14 @@ from teelog.verdict import (
     not_established,
     off,
 )
+
+if TYPE_CHECKING:  # what bundles need is loaded where there is one
+    from teelog.appraisal.index import Index
+    from teelog.appraisal.status import ReadStatus
+    from teelog.bundle import Bundle
+    from teelog.index.contradiction import View
+
+_Found = TypeVar("_Found")
 
 MAX_TIME = 253_402_300_799  # POSIX seconds: the end of the year 9999
 
@@ -116,6 +119,10 @@ def appraise(
     return steps.verdict(now if historical else None)
 
 
+def _there(found: _Found | MalformedError | Finding | None) -> TypeGuard[_Found]:
+    return not isinstance(found, MalformedError | Finding | None)
+
+
 class _Steps:
     """The steps in their order; each check asked once, and only if it is not switched off."""
 
@@ -161,8 +168,11 @@ class _Steps:
         self.files = [self.checkpoints.prove("namespace", file) for file in namespaces]
 
     def take_bundle(self, data: bytes) -> None:
+        from teelog import bundle
+        from teelog.appraisal import status
+
         try:
-            self.bundle = found = bundles.parse(data)
+            self.bundle = found = bundle.parse(data)
         except MalformedError as error:
             self.bundle = error
             return
@@ -206,13 +216,15 @@ class _Steps:
         indices: Sequence[int] = ()
         if self.held(Check.LOGGED) and self.release is not None and isinstance(self.chain, Chain):
             index, indices = self.release.index, log.indices_of(self.chain, self.files)
-        shows = isinstance(self.bundle, Bundle) and Check.ALLOWED_NOW not in self.off
+        shows = _there(self.bundle) and Check.ALLOWED_NOW not in self.off
         found = authority.signer(self.read, self.expect.stream, self.chain, index, indices, index_shows=shows)
         if found.outcome is not Outcome.VERIFIED:
             return found
         if Check.MEASUREMENT in self.off:
             found = self._refused(Check.SIGNER) or found
-        if isinstance(self.status, ReadStatus) and isinstance(self.chain, Chain) and self._speaks_here(self.status):
+        if _there(self.status) and isinstance(self.chain, Chain) and self._speaks_here(self.status):
+            from teelog.appraisal import status
+
             return status.signer(found, self.status, self.chain, indices)
         return found
 
@@ -222,7 +234,7 @@ class _Steps:
 
     def _allowed_now(self) -> Finding:
         check = Check.ALLOWED_NOW
-        if not isinstance(self.bundle, Bundle) or self.release is None or self.status is None:
+        if not _there(self.bundle) or self.release is None or self.status is None:
             return not_established(check, "no proof from the log's index was given")
         if not isinstance(self.release.head, Head):
             return not_established(check, "there is no main checkpoint to compare the index with: see logged")
@@ -239,6 +251,9 @@ class _Steps:
         return self._permission(self.bundle, self.index, self.chain, self.status, self.read)
 
     def _read_index(self, bundle: Bundle, main: Head) -> Index | Finding:
+        from teelog.appraisal import index as indexed
+        from teelog.appraisal import memory
+
         try:
             self.index_head = indexed.open_checkpoint(bundle, self.trust)
             self.seen = memory.compare_trees(self.index_head, self.trust, self.seen)
@@ -252,6 +267,8 @@ class _Steps:
     def _permission(self, bundle: Bundle, index: Index, chain: Chain, read: ReadStatus, release: Read) -> Finding:
         assert self.release is not None
         assert self.release.index is not None
+        from teelog.appraisal import status
+
         asked = status.Permission(
             bundle, index, chain, read, self.expect.stream, release.envelope.statement_id, self.release.index,
             self.trust, self.seen, self.now,
@@ -264,7 +281,7 @@ class _Steps:
 
     def _fresh(self) -> Finding:
         # Step 6: A is the smaller of what the verifier accepts and what the vendor says.
-        stated = self.status.predicate.max_age_s if isinstance(self.status, ReadStatus) else self.trust.max_age
+        stated = self.status.predicate.max_age_s if _there(self.status) else self.trust.max_age
         return log.fresh(
             self.checkpoints,
             self.trust,
@@ -363,6 +380,8 @@ class _Steps:
         if isinstance(self.chain, Chain) and self.held(Check.LOGGED):
             current = self.chain.current
             seen = seen.with_namespace(current.name, current.version, current.statement_id)
-        if isinstance(self.index, Index):
+        if _there(self.index):
+            from teelog.appraisal import memory
+
             seen = memory.remember(seen, self.index, self.shown, self.latest)
         return seen

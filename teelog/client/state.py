@@ -20,6 +20,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -31,10 +32,13 @@ from teelog.errors import (
     UnavailableError,
     VerificationError,
 )
-from teelog.tlog import fork, note
+from teelog.tlog import note
 from teelog.tlog.checkpoint import Checkpoint, open_checkpoint
 from teelog.tlog.policy import WitnessedCheckpoint
 from teelog.tlog.vkey import VerifierKey
+
+if TYPE_CHECKING:
+    from teelog.tlog.fork import ForkProof
 
 Prove = Callable[[Checkpoint, Checkpoint], Awaitable[tuple[bytes, list[bytes]]]]
 """Given (smaller, larger): the root of the larger tree's first smaller.size leaves and its consistency proof, both
@@ -137,6 +141,10 @@ class ClientState:
 
     async def _compare(self, key: VerifierKey, known: Remembered, seen: Remembered, prove: Prove | None) -> str | None:
         small, large = sorted((known, seen), key=lambda each: each.checkpoint.size)
+        if small.checkpoint == large.checkpoint:
+            return None
+        from teelog.tlog import fork  # rarely needed
+
         if small.checkpoint.size == large.checkpoint.size:
             self._check_fork(key, fork.find_fork(_pair(small), _pair(large), keys=[key]))  # CP-13
             return None
@@ -154,9 +162,11 @@ class ClientState:
         self._check_fork(key, fork.find_fork(_pair(small), _pair(large), proof, root, [key]))
         return None
 
-    def _check_fork(self, key: VerifierKey, found: fork.ForkProof | None) -> None:
+    def _check_fork(self, key: VerifierKey, found: ForkProof | None) -> None:
         if found is None:
             return
+        from teelog.tlog import fork
+
         fork.verify_fork(found, [key])
         path = self.keep_fork(key.name, found)
         raise MisbehaviourError(
@@ -210,7 +220,7 @@ class ClientState:
         """Where namespaces and statuses are remembered; deleting it forgets them."""
         return self.folder / "followed" / _digest(key)
 
-    def keep_fork(self, origin: str, found: fork.ForkProof) -> Path:
+    def keep_fork(self, origin: str, found: ForkProof) -> Path:
         """Writes a fork proof into the state; its path."""
         return self.keep_evidence(origin, found.encode(), FORK_SUFFIX)
 
@@ -218,6 +228,8 @@ class ClientState:
         """``error`` with its evidence in a file of the state, which it names. origin: of the main log."""
         if error.evidence is None:
             return error
+        from teelog.tlog import fork
+
         try:
             fork.parse_fork(error.evidence)
             path = self.keep_evidence(origin, error.evidence, FORK_SUFFIX)
