@@ -94,8 +94,8 @@ def follow(
                 actual=", ".join(envelope.statement_id for envelope in envelopes[:4]),
             )
         first = _back(envelopes, place)
-        versions = [namespace.verify_pinned(envelopes[first], envelopes[first].statement_id)]
         known = indices or [None] * len(envelopes)
+        versions = [namespace.verify_pinned(envelopes[first], envelopes[first].statement_id, known[first])]
         for envelope, index in zip(envelopes[first + 1 :], known[first + 1 :], strict=True):
             versions.append(namespace.verify_next(envelope, versions[-1], index))
     except TeelogError as error:

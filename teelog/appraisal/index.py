@@ -110,7 +110,7 @@ def _check_input(leaf: IndexLeaf, main: Head, trust: Trust) -> None:
     if leaf.note in [note.encode(text, [line]) for line in lines]:
         return
     found = leaf.open(keys, ours.origin)
-    check_one_tree((found, leaf.note), (ours, main.witnessed.note.encode()), keys)
+    check_one_tree((found, leaf.note), (ours, main.signed), keys)
     _check_size(found, ours)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from teelog.appraisal.authority import Chain
 from teelog.appraisal.inputs import LoggedFile, Seen
-from teelog.bundle import Included
 from teelog.errors import (
     MalformedError,
     MisbehaviourError,
@@ -18,19 +19,29 @@ from teelog.errors import (
     VerificationError,
 )
 from teelog.tlog import rfc6962
-from teelog.tlog.checkpoint import Checkpoint, open_checkpoint, parse_body
-from teelog.tlog.policy import NONE, Policy, WitnessedCheckpoint, in_time, verify_checkpoint
+from teelog.tlog.checkpoint import Checkpoint, open_checkpoint
+from teelog.tlog.policy import NONE, Policy, WitnessedCheckpoint, in_time, read_checkpoint
 from teelog.tlog.proof import TlogProof, parse_proof
 from teelog.tlog.vkey import VerifierKey
 from teelog.trust import Trust
 from teelog.verdict import Check, Finding, failed, not_established, verified
 
+if TYPE_CHECKING:
+    from teelog.bundle import Included
 
-@dataclass(frozen=True, slots=True)
+_LINES = 3  # of a checkpoint without extension lines
+
+
+@dataclass(frozen=True)
 class Head:
     """A checkpoint of the main log whose known signatures all hold; how many witnesses signed is not judged yet."""
 
     witnessed: WitnessedCheckpoint
+
+    @cached_property
+    def signed(self) -> bytes:
+        """Its note, with the lines that hold."""
+        return self.witnessed.note.encode()
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -112,8 +123,10 @@ def compare_trees(heads: Sequence[Head], policy: Policy, seen: Seen) -> str | No
     Else returns why what was seen of this log counts for nothing, if so.
     """
     keys, origin = [log.key for log in policy.logs], policy.origins()[0]
-    known = [(head.checkpoint, head.witnessed.note.encode()) for head in heads]
     earlier = seen.checkpoints.get(origin)
+    if earlier is None and len(heads) < 2:
+        return None
+    known = [(head.checkpoint, head.signed) for head in heads]
     doubt = None
     if earlier is not None:
         remembered = Checkpoint(origin, earlier.size, earlier.root), earlier.note
@@ -159,8 +172,8 @@ def check_one_tree(
 def open_head(data: bytes, policy: Policy) -> Head | Refused:
     """Every known signature verified, no extension lines, the policy's one origin; the quorum is left for later."""
     try:
-        witnessed = verify_checkpoint(data, replace(policy, quorum=NONE))
-        if parse_body(witnessed.note.text).extensions:
+        witnessed = read_checkpoint(data, policy)
+        if witnessed.note.text.count(b"\n") != _LINES:
             raise VerificationError("the checkpoint has extension lines", expected="origin, size and root alone")
     except SignatureError as error:
         return Refused(error, _log_signed(data, policy))
@@ -171,7 +184,7 @@ def open_head(data: bytes, policy: Policy) -> Head | Refused:
 
 def _log_signed(data: bytes, policy: Policy) -> bool:
     try:
-        verify_checkpoint(data, Policy(policy.logs, {}, {}, NONE))
+        read_checkpoint(data, Policy(policy.logs, {}, {}, NONE))
     except TeelogError:
         return False
     return True

@@ -35,7 +35,7 @@ def compare_trees(head: Head, trust: Trust, seen: Seen) -> Seen:
 
 def views(bundle: Bundle, index: Index, stream: str) -> dict[bytes, View]:
     """What the index shows: its last leaf (under b""), and what it holds of the stream and its namespace."""
-    bare = View(index.head.witnessed.note.encode(), bundle.index_leaf, bundle.index_path)
+    bare = View(index.head.signed, bundle.index_leaf, bundle.index_path)
     found = {b"": bare}
     namespace = keys.namespace_key(names.stream(stream).namespace)
     for key, lookup in ((namespace, bundle.namespace_lookup), (keys.status_key(stream), bundle.status_lookup)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from teelog.errors import MalformedError, UntrustedKey
 from teelog.keys import Algorithm, PublicKey, public_key_from_pem
@@ -14,11 +15,16 @@ MAX_KEYS = 64
 def read(pem: str, where: str) -> PublicKey:
     """A key from its PEM; low-order Ed25519 keys are refused here as everywhere (A-20). Raises MalformedError."""
     try:
-        return public_key_from_pem(pem.encode())
+        return _read(pem)
     except MalformedError as error:
         raise MalformedError(
             error.message, where=where, expected=error.expected, actual=error.actual, hint=error.hint
         ) from error
+
+
+@lru_cache(1_024)  # a vendor's statements name the same few keys over and over; a refusal is not kept
+def _read(pem: str) -> PublicKey:
+    return public_key_from_pem(pem.encode())
 
 
 def check_count(count: int, where: str) -> None:

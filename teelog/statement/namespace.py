@@ -187,21 +187,28 @@ def verify_first(envelope: Envelope, index: int | None = None) -> Namespace:
         raise VerificationError(
             "not the first version of a namespace", expected="version 0", actual=f"version {predicate.version}"
         )
+    return _by_its_own_owners(envelope, predicate, index)
+
+
+def _by_its_own_owners(envelope: Envelope, predicate: NamespacePredicate, index: int | None) -> Namespace:
     candidate = _namespace(envelope.statement_id, predicate)
     verified = envelope.verify(candidate.public_keys)
     candidate.require(Role.OWNER, verified.signers, index)
     return candidate
 
 
-def verify_pinned(envelope: Envelope, pin: str) -> Namespace:
+def verify_pinned(envelope: Envelope, pin: str, index: int | None = None) -> Namespace:
     """The version whose statement id a verifier has pinned: the pin vouches for its content, whoever signed it.
 
-    A version 0 has its owners' signatures all the same, and they are checked. Raises as ``verify_first``.
+    A version 0 has its owners' signatures all the same, and they are checked. index: of the entry in the log, None
+    where it is not known. Raises as ``verify_first``.
     """
     if envelope.statement_id != pin:
         raise VerificationError("not the pinned namespace statement", expected=pin, actual=envelope.statement_id)
     predicate = read(envelope.claimed())
-    return verify_first(envelope) if predicate.version == 0 else _namespace(envelope.statement_id, predicate)
+    if predicate.version == 0:
+        return _by_its_own_owners(envelope, predicate, index)
+    return _namespace(envelope.statement_id, predicate)
 
 
 def verify_next(envelope: Envelope, previous: Namespace, index: int | None = None) -> Namespace:

@@ -159,7 +159,7 @@ def index_verifiers(verifiers: Iterable[Verifier]) -> dict[tuple[str, bytes], Ve
     index: dict[tuple[str, bytes], Verifier] = {}
     for verifier in verifiers:
         known = index.setdefault((verifier.name, verifier.key_id), verifier)
-        if known != verifier:
+        if known is not verifier and known != verifier:
             raise ConfigError(
                 "ambiguous key: two keys share a name and a key ID", actual=f"{verifier.name} {verifier.key_id.hex()}"
             )

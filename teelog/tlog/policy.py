@@ -136,6 +136,18 @@ def verify_checkpoint(
         raise NotEstablished(
             "nobody tells the checkpoint's age", expected="a quorum of witnesses", actual="quorum none"
         )
+    witnessed = read_checkpoint(data, policy, origin=origin)
+    counted = {
+        name
+        for name, line in witnessed.cosignatures.items()
+        if _in_time(line.timestamp or 0, now=now, max_age=max_age, not_before=not_before)
+    }
+    policy.check_quorum(counted)
+    return witnessed
+
+
+def read_checkpoint(data: bytes, policy: Policy, *, origin: str | None = None) -> WitnessedCheckpoint:
+    """As ``verify_checkpoint``, every signature checked, but for the quorum: whether it is met, the caller asks."""
     unverified = parse(data)
     claimed = parse_body(unverified.claimed_text()).origin
     if origin is not None and claimed != origin:
@@ -156,14 +168,7 @@ def verify_checkpoint(
     covering = [key for key in log_keys if key.covers_extensions]
     if not any(s.verifier in covering for s in log_signatures):
         checkpoint = replace(checkpoint, extensions=())
-    cosignatures = _cosignatures(note.signatures, policy)
-    counted = {
-        name
-        for name, line in cosignatures.items()
-        if _in_time(line.timestamp or 0, now=now, max_age=max_age, not_before=not_before)
-    }
-    policy.check_quorum(counted)
-    return WitnessedCheckpoint(checkpoint, note, log_signatures, cosignatures)
+    return WitnessedCheckpoint(checkpoint, note, log_signatures, _cosignatures(note.signatures, policy))
 
 
 def _open(unverified: UnverifiedNote, log_keys: list[VerifierKey], policy: Policy) -> tuple[Checkpoint, Note]:
@@ -173,10 +178,11 @@ def _open(unverified: UnverifiedNote, log_keys: list[VerifierKey], policy: Polic
 
 
 def _cosignatures(lines: Iterable[VerifiedSignature], policy: Policy) -> dict[str, VerifiedSignature]:
-    by_key = {witness.key: witness.name for witness in policy.witnesses.values()}
+    # SN-13: the pair identifies the key; in one policy no two keys share it (SN-27).
+    by_key = {(witness.key.name, witness.key.key_id): witness.name for witness in policy.witnesses.values()}
     newest: dict[str, VerifiedSignature] = {}
     for line in lines:
-        name = by_key.get(line.verifier)  # type: ignore[call-overload]
+        name = by_key.get((line.verifier.name, line.verifier.key_id))
         if name is not None and (name not in newest or (line.timestamp or 0) > (newest[name].timestamp or 0)):
             newest[name] = line
     return newest
