@@ -256,7 +256,7 @@ def _change(
 
 
 async def _learn(asked: Asked, stream: Stream, named: Sequence[Wanted]) -> _Learned:
-    async with standing.standing(asked, stream.namespace) as found:
+    async with standing.standing(asked, stream.namespace, complete=True) as found:
         history = found.history
         versions = await standing.versions(history, stream.namespace)
         before = await history.status(stream)

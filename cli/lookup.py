@@ -94,7 +94,7 @@ async def _learn(asked: Asked, wanted: bytes, prefix: bool) -> _Learned:
     async with HttpClient() as http:
         source = HttpSource(http, asked.place)
         if asked.index is not None:
-            index = await standing.open_index(asked, source, http, state)
+            index = await standing.current_index(asked, source, http, state)
             if prefix:
                 counts = {key: value.count for key, value in await index.prefix(wanted)}
                 return _Learned({}, counts, {}, index.main)

@@ -169,7 +169,7 @@ class _Now:
 
 
 async def _learn(asked: Asked, name: str) -> _Now:
-    async with standing.standing(asked, name) as found:
+    async with standing.standing(asked, name, complete=True) as found:
         history = found.history
         versions = await standing.versions(history, name)
         heads = [await history.status(stream) for stream in await history.streams(name)]

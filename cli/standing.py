@@ -6,10 +6,12 @@ command reads the whole log and finds out by itself.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import os
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,7 @@ import click
 from teelog.cli import online, output, statements
 from teelog.cli import policy as policies
 from teelog.cli import trust as trusts
-from teelog.errors import ConfigError, MalformedError, MisbehaviourError, NotEstablished, RefusedError
+from teelog.errors import ConfigError, MalformedError, MisbehaviourError, NotEstablished, RefusedError, UnavailableError
 from teelog.statement import names
 from teelog.statement.admit import Kind
 from teelog.statement.names import Stream
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
     from teelog.client.state import ClientState
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+PATIENCE = 5.0  # seconds for an index that is behind, where the answer may be of what it covers
+PAUSE = 0.2  # seconds between two looks at it
 
 _STATEMENT_ID = re.compile(r"[0-9a-f]{64}")
 _OPTIONS = (
@@ -161,8 +166,8 @@ class Standing:
 
 
 @contextlib.asynccontextmanager
-async def standing(asked: Asked, name: str) -> AsyncIterator[Standing]:
-    """The log's history of the namespace ``name``. Raises what asking the log raises."""
+async def standing(asked: Asked, name: str, *, complete: bool = False) -> AsyncIterator[Standing]:
+    """The log's history of a namespace. complete: see ``current_index``. Raises what asking the log raises."""
     from teelog.client.http import HttpClient
     from teelog.client.source import HttpSource
 
@@ -172,7 +177,7 @@ async def standing(asked: Asked, name: str) -> AsyncIterator[Standing]:
         if asked.index is None:
             history, main = await _replay(asked, name, source, state)
         else:
-            history, main = await _look_up(asked, source, http, state)
+            history, main = await _look_up(asked, source, http, state, complete=complete)
         yield Standing(history, main, source, http, state)
 
 
@@ -196,12 +201,38 @@ async def _replay(
 
 
 async def _look_up(
-    asked: Asked, source: TileSource, http: HttpClient, state: ClientState
+    asked: Asked, source: TileSource, http: HttpClient, state: ClientState, *, complete: bool
 ) -> tuple[History, WitnessedCheckpoint]:
     from teelog.client.indexed import Indexed
 
-    index = await open_index(asked, source, http, state)
+    index = await current_index(asked, source, http, state, complete=complete)
     return Indexed(index), index.main
+
+
+async def current_index(
+    asked: Asked, source: TileSource, http: HttpClient, state: ClientState, *, complete: bool = False
+) -> RemoteIndex:
+    """The index once it covers what the log has published by now; it is a moment behind.
+
+    complete: raise UnavailableError where it does not get there in time; otherwise that is told, and it is given as it
+    is.
+    """
+    from teelog.tlog.policy import verify_checkpoint
+
+    size = verify_checkpoint(await source.checkpoint(), asked.main).checkpoint.size
+    deadline = time.monotonic() + (asked.timeout if complete else min(asked.timeout, PATIENCE))
+    while True:
+        found = await open_index(asked, source, http, state)
+        covered = found.main.checkpoint.size
+        if covered >= size:
+            return found
+        if time.monotonic() + PAUSE >= deadline:
+            break
+        await asyncio.sleep(PAUSE)
+    if complete:
+        raise UnavailableError("the log's index is behind", expected=f"{size} entries", actual=covered)
+    output.warn(f"the log's index is behind: it covers {covered} of {size} entries, and so does this answer")
+    return found
 
 
 async def open_index(asked: Asked, source: TileSource, http: HttpClient, state: ClientState) -> RemoteIndex:

@@ -1,10 +1,10 @@
-"""A log, four witnesses and a vendor as `teelog` processes on loopback, for tests that go through all of them."""
+"""A log, its witnesses and a vendor as `teelog` processes on loopback, for tests that go through all of them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
@@ -16,19 +16,22 @@ from tests.commands import Ran, teelog
 ORIGIN = "log.example/tee"
 STREAM = "acme.example/inference/stable"
 WITNESSES = ("W1", "W2", "W3", "W4")
+SEMANTIC = ("S1", "S2", "S3")
 LAUNCH = (
     *("--ovmf", "OVMF.fd", "--kernel", "vmlinuz", "--initrd", "initrd.img", "--append", "console=ttyS0"),
     *("--vcpus", "1,2,4", "--cpu-type", "EPYC-v4"),
 )
 POLICY = ("--policy", "policy.txt")
+INDEX = ("--index-policy", "index.txt")
 
 
 @dataclass
 class World:
-    """The folder in which every command runs, and the servers."""
+    """The folder in which every command runs, and the servers. index: the log has an index, and semantic witnesses."""
 
     folder: Path
     servers: Servers
+    index: bool = False
     ports: dict[str, int] = field(default_factory=dict)
     versions: int = 0
 
@@ -50,11 +53,13 @@ class World:
 
     def start(self, *names: str) -> None:
         for name in names:
+            listen = ("--listen", f"127.0.0.1:{self.ports[name]}")
             if name == "LOG":
-                listen = f"127.0.0.1:{self.ports[name]}"
-                self.servers.start(name, ["log", "serve", "LOG", "--listen", listen, *POLICY])
+                index = INDEX if self.index else ()
+                self.servers.start(name, ["log", "serve", "LOG", *listen, *POLICY, *index])
             else:
-                self.servers.start(name, ["witness", "serve", name, "--listen", f"127.0.0.1:{self.ports[name]}"])
+                semantic = ("--semantic",) if name in SEMANTIC else ()
+                self.servers.start(name, ["witness", "serve", name, *listen, *semantic])
         for name in names:
             self.servers.wait(name)
 
@@ -78,23 +83,21 @@ class World:
 
 
 @contextlib.contextmanager
-def world(folder: Path) -> Iterator[World]:
-    """Set up by the commands that a user types, and running."""
+def world(folder: Path, *, index: bool = False, settings: Mapping[str, str] | None = None) -> Iterator[World]:
+    """Set up by the commands that a user types, and running. settings: of log.toml, in place of the template's."""
     with demo_processes.servers(folder) as servers:
-        made = World(folder, servers)
-        ports = demo_processes.free_ports(5)
-        made.ports = dict(zip(("LOG", *WITNESSES), ports, strict=True))
+        made = World(folder, servers, index)
+        names = ("LOG", *WITNESSES, *(SEMANTIC if index else ()))
+        made.ports = dict(zip(names, demo_processes.free_ports(len(names)), strict=True))
         made.run("key", "generate", "--name", "acme.example", "--out", "acme.key")
         made.run("key", "generate", "--name", "verifier.example", "--out", "verifier.key")
         made.run("log", "init", "LOG", "--origin", ORIGIN)
-        asked: list[str] = []
-        for name in WITNESSES:
-            made.run("witness", "init", name, "--name", f"witness.example/{name.lower()}")
-            made.run("witness", "add-log", name, "LOG/log.vkey")
-            asked += ["--witness", f"{name}/witness.vkeys", "--url", f"http://127.0.0.1:{made.ports[name]}"]
-        log = ("--log", "LOG/log.vkey", "--url", made.url())
-        made.run("policy", "new", *log, *asked, "--quorum", 3, to="policy.txt")
-        made.start(*WITNESSES)
+        _set(folder / "LOG" / "log.toml", settings or {})
+        _policy(made, WITNESSES, "witness.example", "LOG/log.vkey", "policy.txt")
+        if index:
+            main = ("--main", "LOG/log.vkey", "--url", made.url())
+            _policy(made, SEMANTIC, "semantic.example", "LOG/index/log.vkey", "index.txt", *main)
+        made.start(*(name for name in names if name != "LOG"))
         made.start("LOG")
         roles = ("--owner", "acme.key", "--release", "acme.key", "--status", "acme.key", "--result", "verifier.key")
         made.run("namespace", "new", "--namespace", "acme.example", "--log", ORIGIN, *roles, "--out", "ns.json")
@@ -104,3 +107,24 @@ def world(folder: Path) -> Iterator[World]:
         made.file("initrd.img", demo_firmware.part("initrd", 8192))
         made.run("measure", "sev-snp", *LAUNCH, "--json", to="regs.json")
         yield made
+
+
+def _policy(made: World, witnesses: Sequence[str], domain: str, vkeys: str, file: str, *main: str) -> None:
+    """Makes the witnesses and the policy of a log, of whom all but one must cosign."""
+    asked: list[str] = []
+    for name in witnesses:
+        made.run("witness", "init", name, "--name", f"{domain}/{name.lower()}")
+        made.run("witness", "add-log", name, vkeys, *main)
+        asked += ["--witness", f"{name}/witness.vkeys", "--url", f"http://127.0.0.1:{made.ports[name]}"]
+    log = ("--log", vkeys, "--url", made.url() + ("/index" if main else ""))
+    made.run("policy", "new", *log, *asked, "--quorum", len(witnesses) - 1, to=file)
+
+
+def _set(path: Path, settings: Mapping[str, str]) -> None:
+    left = dict(settings)
+    lines = []
+    for line in path.read_text().splitlines():
+        name = line.removeprefix("# ").split(" = ")[0]
+        lines.append(f"{name} = {left.pop(name)}" if name in left else line)
+    assert not left, left
+    path.write_text("\n".join(lines) + "\n")
