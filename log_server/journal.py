@@ -14,14 +14,16 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 
-def configure(stream: TextIO | None = None, level: int = logging.INFO) -> None:
-    """Sends all records of the process to ``stream`` (stderr)."""
+def configure(stream: TextIO | None = None, level: int = logging.INFO, *, process: str = "") -> None:
+    """Sends all records of the process to ``stream`` (stderr). process: its name in every record, if it has one."""
     stream = stream or sys.stderr
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    if process:
+        shared.append(_named(process))
     rendering: list[Processor]
     if stream.isatty():
         rendering = [structlog.processors.format_exc_info, _escape, structlog.dev.ConsoleRenderer(colors=False)]
@@ -41,6 +43,14 @@ def configure(stream: TextIO | None = None, level: int = logging.INFO) -> None:
 
 # Without the values of local variables: entries and keys are among them.
 _tracebacks = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+
+
+def _named(process: str) -> Processor:
+    def add(_logger: Any, _method: str, event: EventDict) -> EventDict:
+        event["process"] = process
+        return event
+
+    return add
 
 
 def _escape(_logger: Any, _method: str, event: EventDict) -> EventDict:

@@ -23,6 +23,7 @@ import msgspec
 from teelog.errors import ConfigError, TeelogError, UnavailableError
 from teelog.index.leaf import origin_of
 from teelog.log_server import config as configuration
+from teelog.log_server import journal
 from teelog.log_server.config import Config, Intervals
 from teelog.log_server.directory import LogDirectory
 from teelog.log_server.index.indexer import Indexer, Progress
@@ -213,6 +214,7 @@ def _live(task: Task, line: socket.socket, bell: int, loop: Callable[[], asyncio
     try:
         # Ctrl-C reaches the whole group: the server decides when its processes end.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        journal.configure(process="index")
         os.nice(task.config.index.nice)
         with asyncio.Runner(loop_factory=loop) as runner:
             runner.run(_work(task, line, bell))

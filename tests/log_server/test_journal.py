@@ -61,3 +61,10 @@ def test_a_failure_shows_where_it_happened(stream: io.StringIO) -> None:
     assert "why" in stream.getvalue()
     assert "hunter2" not in stream.getvalue()
     assert "test_journal" in stream.getvalue()
+
+
+def test_a_named_process_says_which_it_is() -> None:
+    stream = io.StringIO()
+    journal.configure(stream, process="index")
+    logging.getLogger("teelog.log_server").warning("slow")
+    assert json.loads(stream.getvalue())["process"] == "index"
