@@ -35,6 +35,7 @@ from teelog.tlog.vkey import NoteSigner, SignatureType
 
 ORIGIN = "log.example/tee"
 MAIN_POLICY, INDEX_POLICY = "main.policy", "index.policy"
+_FILLER = b"filler"
 
 _COSIGNATURE = {
     Algorithm.ED25519: SignatureType.COSIGNATURE_ED25519,
@@ -98,6 +99,36 @@ class IndexMap:
         return self.trie.root()
 
 
+class Tree:
+    """Leaf hashes, and every complete node above them, so that roots and proofs at any size are cheap."""
+
+    def __init__(self) -> None:
+        self.levels: list[list[bytes]] = [[]]
+
+    def __len__(self) -> int:
+        return len(self.levels[0])
+
+    def append(self, leaf: bytes) -> None:
+        node, level = leaf, 0
+        while True:
+            self.levels[level].append(node)
+            if len(self.levels[level]) % 2:
+                return
+            node = rfc6962.node_hash(*self.levels[level][-2:])
+            level += 1
+            if level == len(self.levels):
+                self.levels.append([])
+
+    def root(self, size: int) -> bytes:
+        return rfc6962.root(size, self._read)
+
+    def path(self, index: int, size: int) -> tuple[bytes, ...]:
+        return tuple(rfc6962.prove_inclusion(index, size, self._read))
+
+    def _read(self, wanted: Sequence[tuple[int, int]]) -> list[bytes]:
+        return [self.levels[level][index] for level, index in wanted]
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """What was published at one moment. index_size: M; leaves: of the index log up to it. input_size: of leaf M-1.
@@ -114,7 +145,7 @@ class View:
     trie: Trie
 
     def include(self, index: int) -> Included:
-        return Included(self.ledger.entries[index], index, tuple(_path(self.ledger.leaves[: self.size], index)))
+        return Included(self.ledger.entries[index], index, self.ledger.tree.path(index, self.size))
 
     def elements(self, key: bytes) -> tuple[int, ...]:
         """The list under a key."""
@@ -135,7 +166,7 @@ class View:
             self.main,
             self.index,
             self.ledger.index_leaves[self.index_size - 1],
-            tuple(_path(self.ledger.index_hashes[: self.index_size], self.index_size - 1)),
+            self.ledger.index_tree.path(self.index_size - 1, self.index_size),
             tuple(self.include(index) for index in self.elements(owned)[pin:]),
             self.lookup(owned),
             self.include(self.elements(allowed)[-1]),
@@ -166,9 +197,9 @@ class Ledger:
         self.witnesses = tuple(witnesses or (Cosigner.of(f"witness.example/w{n}") for n in range(1, 5)))
         self.semantic = tuple(semantic or (Cosigner.of(f"semantic.example/s{n}") for n in range(1, 4)))
         self.entries: list[bytes] = []
-        self.leaves: list[bytes] = []
+        self.tree = Tree()
         self.index_leaves: list[bytes] = []
-        self.index_hashes: list[bytes] = []
+        self.index_tree = Tree()
         self.honest = IndexMap(origin)
         self.shown = self.honest if rewrite is None else IndexMap(origin, rewrite)
         self._input_size = 0
@@ -179,10 +210,17 @@ class Ledger:
         """The entry's index. Nothing is refused: what is not in force is inert in the index."""
         index = len(self.entries)
         self.entries.append(entry)
-        self.leaves.append(rfc6962.leaf_hash(entry))
+        self.tree.append(rfc6962.leaf_hash(entry))
         for each in {self.honest, self.shown}:
             each.take(entry, index)
         return index
+
+    def fill(self, count: int) -> None:
+        """So many entries of which the map function understands nothing, so that the log is large."""
+        leaf = rfc6962.leaf_hash(_FILLER)
+        self.entries += [_FILLER] * count
+        for _ in range(count):
+            self.tree.append(leaf)
 
     def find(self, statement: str) -> int:
         """The index of the first entry with this statement id. Raises ValueError."""
@@ -199,12 +237,12 @@ class Ledger:
     def checkpoint(self, size: int | None = None) -> Checkpoint:
         """The main log's, unsigned."""
         size = len(self.entries) if size is None else size
-        return Checkpoint(self.origin, size, rfc6962.root_of_leaves(self.leaves[:size]))
+        return Checkpoint(self.origin, size, self.tree.root(size))
 
     def index_checkpoint(self, size: int | None = None) -> Checkpoint:
         """The index log's, unsigned."""
         size = len(self.index_leaves) if size is None else size
-        return Checkpoint(self.index_origin, size, rfc6962.root_of_leaves(self.index_hashes[:size]))
+        return Checkpoint(self.index_origin, size, self.index_tree.root(size))
 
     def publish(
         self,
@@ -251,7 +289,7 @@ class Ledger:
         text = main.body()
         leaf = IndexLeaf(map_root, note.encode(text, [self.log[0].sign(text, 0)])).encode()
         self.index_leaves.append(leaf)
-        self.index_hashes.append(rfc6962.leaf_hash(leaf))
+        self.index_tree.append(rfc6962.leaf_hash(leaf))
 
     # -- what others read ---------------------------------------------------------------------------------------------
 
@@ -311,13 +349,6 @@ def _log_signers(origin: str, algorithms: Iterable[Algorithm]) -> tuple[NoteSign
         Algorithm.ML_DSA_44: SignatureType.COSIGNATURE_ML_DSA_44,
     }
     return tuple(NoteSigner.of(origin, kinds[each], key(f"log {origin} {each}", each)) for each in algorithms)
-
-
-def _path(leaves: Sequence[bytes], index: int) -> list[bytes]:
-    def read(nodes: Sequence[tuple[int, int]]) -> list[bytes]:
-        return [rfc6962.root_of_leaves(leaves[place << level : (place + 1) << level]) for level, place in nodes]
-
-    return rfc6962.prove_inclusion(index, len(leaves), read)
 
 
 def _files(entries: Sequence[bytes]) -> dict[str, bytes]:

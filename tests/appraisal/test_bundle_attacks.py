@@ -57,7 +57,7 @@ def old_leaf_at_its_own_place() -> Made:
     story.publish()
     story.status(())
     new = story.bundle(release)
-    _, second = story.ledger.index_hashes
+    _, second = story.ledger.index_tree.levels[0]
     # Its true path, as leaf 0 of 2.
     return replace(new, index_leaf=story.ledger.index_leaves[0], index_path=(second,)), story.trust()
 
@@ -385,7 +385,7 @@ def test_an_input_of_the_same_size_and_another_root_proves_a_fork_of_the_log():
     other.status(())
     led = story.ledger
     led.index_leaves.clear()
-    led.index_hashes.clear()
+    led.index_tree = ledger.Tree()
     led.add_leaf(led.shown.root(), other.ledger.checkpoint())
     head = ledger.cosigned(led.index_checkpoint(), led.index_log, led.semantic, NOW)
     forged = replace(bundle, index_checkpoint=head, index_leaf=led.index_leaves[0], index_path=())
