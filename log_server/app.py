@@ -67,9 +67,7 @@ class Front:
         self.metrics: FrontMetrics = metrics or Metrics()
         retention = retention or Retention()
         self.reader = Reader(objects, retention, self.limits.cache_bytes)
-        judge = Admission(
-            Namespaces(info.origin), self._size, private_results=info.private_results, raw=info.raw
-        )
+        judge = Admission(Namespaces(info.origin), self._size, private_results=info.private_results, raw=info.raw)
         self.submissions = Submissions(pool, judge, self.limits, self.metrics, alone=alone)
         self.index = None if index is None else IndexFront(index, self.reader.checkpoint, self.limits.cache_bytes // 4)
         about = About(info, self.limits, retention, self.reader, self.index)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from teelog.log_server.seams import LOG_POLICY, NAMESPACE, STATUS, Admitted, Place
 from teelog.statement.admit import ParsedEntry
-from teelog.statement.log_policy import LogPolicyPredicate
+from teelog.statement.ear import Result
 from teelog.statement.namespace import NamespacePredicate
+from teelog.statement.release import ReleaseClaim
 from teelog.statement.status import StatusPredicate
 from teelog.tlog import rfc6962
 
 
 def claimed(parsed: ParsedEntry) -> Place | None:
     """None for a statement that is in no chain."""
-    predicate = parsed.predicate
+    predicate = parsed.statement.claim
+    if isinstance(predicate, ReleaseClaim | Result):
+        return None
     if isinstance(predicate, StatusPredicate):
         releases = tuple(bytes.fromhex(item.release) for item in predicate.allowed_now)
         return Place(
@@ -26,11 +29,9 @@ def claimed(parsed: ParsedEntry) -> Place | None:
         )
     if isinstance(predicate, NamespacePredicate):
         return Place(NAMESPACE, predicate.namespace, predicate.version, _prev(predicate.prev))
-    if isinstance(predicate, LogPolicyPredicate):
-        frozen = predicate.frozen
-        successor = None if frozen is None else frozen.successor
-        return Place(LOG_POLICY, "", predicate.version, _prev(predicate.prev), frozen is not None, successor)
-    return None
+    frozen = predicate.frozen
+    successor = None if frozen is None else frozen.successor
+    return Place(LOG_POLICY, "", predicate.version, _prev(predicate.prev), frozen is not None, successor)
 
 
 def admitted(entry: bytes, parsed: ParsedEntry, under: bytes | None = None, before: int | None = None) -> Admitted:

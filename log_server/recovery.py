@@ -30,8 +30,8 @@ from teelog.log_server.seams import (
 )
 from teelog.log_server.signing import LogSigner
 from teelog.log_server.tree import Tree
-from teelog.statement import admit
-from teelog.statement.log_policy import Admission, LogPolicyPredicate
+from teelog.statement import admit, dsse, log_policy
+from teelog.statement.log_policy import Admission, LogPolicy, LogPolicyPredicate
 from teelog.tlog import rfc6962, tiles
 from teelog.tlog.checkpoint import SignedCheckpoint, open_checkpoint
 from teelog.tlog.tiles import WIDTH, Edge
@@ -106,6 +106,11 @@ class Memory:
             self.last_namespace = namespaces[-1].index
             self.unpublished_namespaces += namespaces
         self.policy = next((tip for tip in tips if tip.kind == LOG_POLICY), self.policy)
+
+    def log_policy(self) -> LogPolicy | None:
+        """The newest one, committed; from any thread."""
+        tip = self.policy
+        return None if tip is None else log_policy.restore(dsse.parse(tip.entry).claimed())
 
     def keep_release(self, statement: bytes, stream: str) -> None:
         if len(self.releases) >= MAX_RELEASES:

@@ -25,13 +25,12 @@ from teelog.log_server import batch as batching
 from teelog.log_server import recovery
 from teelog.log_server.batch import Waiting
 from teelog.log_server.config import Config
+from teelog.log_server.confirming import Confirmation
 from teelog.log_server.delivery import Answer, Failure
 from teelog.log_server.intake import Intake
 from teelog.log_server.recovery import Memory
 from teelog.log_server.seams import Clock, Conflict, Cosigner, Fenced, LogState, Request, RolledBack, TileStore
 from teelog.log_server.signing import ClockBack, LogSigner
-from teelog.statement import dsse, log_policy
-from teelog.statement.log_policy import LogPolicy
 from teelog.tlog import note
 
 log = logging.getLogger("teelog.log_server")
@@ -92,9 +91,7 @@ class Sequencer:
         self._clock = clock
         self._memory: Memory | None = None
         self._round: Round | None = None
-        self._probe: Future[None] | None = None
-        self._probe_at = 0.0
-        self._proved = False
+        self._confirmation = Confirmation(cosigner, clock, config.intervals.retry_ms / 1000)
         self._sealed_at = self._signed_at = float("-inf")
         self._published_at = clock.monotonic()
         self._waiting: list[Waiting] = []
@@ -152,18 +149,13 @@ class Sequencer:
         memory, current = self._memory, self._round
         return {
             "writing": memory is not None,
-            "confirmed": self._proved,
+            "confirmed": self._confirmation.done,
             "size": memory.size if memory else None,
             "published_size": memory.published_size if memory else None,
             "cosigning_size": current.request.size if current else None,
             "frozen": memory is not None and memory.policy is not None and memory.policy.ended,
             "held_up": self._told or None,
         }
-
-    def policy(self) -> LogPolicy | None:
-        """The log's newest policy, committed; from any thread. Raises UnavailableError while the log is not open."""
-        tip = self.memory.policy
-        return None if tip is None else log_policy.restore(dsse.parse(tip.entry).claimed())
 
     def _halt(self, error: BaseException) -> None:
         log.error("the writer stops: %s", error)
@@ -217,8 +209,8 @@ class Sequencer:
         self._answer_finds()
         if self._round is not None and self._round.future is not None and self._round.future.done():
             self._conclude(self._round, self._round.future)
-        if not self._proved:
-            self._prove()
+        if not self._confirmation.done:
+            self._confirm()
         if self._allowed():
             if self._seal_due() <= 0:
                 self._seal()
@@ -226,9 +218,8 @@ class Sequencer:
         self._tidy()
 
     def _sleep(self) -> float:
-        now = self._clock.monotonic()
-        if not self._proved:
-            return PAUSE if self._probe is not None else max(0.0, self._probe_at - now)
+        if not self._confirmation.done:
+            return self._confirmation.wait(PAUSE)
         if self._told:
             return PAUSE
         until = [self._seal_due(), self._sign_due(), IDLE]
@@ -238,7 +229,7 @@ class Sequencer:
 
     def _allowed(self) -> bool:
         """Whether clock and disk allow to go on; tells once, and takes nothing until they do."""
-        if not self._proved:
+        if not self._confirmation.done:
             return False
         reason = ""
         try:
@@ -258,27 +249,12 @@ class Sequencer:
             self.intake.open()
         return not reason
 
-    def _prove(self) -> None:
-        """R-05: before the first signature, who has seen the log says that it never signed more than it knows of."""
-        if self._probe is None:
-            if self._clock.monotonic() >= self._probe_at:
-                size = self.memory.size
-                known = size if self.signed_at_most is None else min(size, self.signed_at_most)
-                self._probe = self._cosigner.probe(self._published(), known)
-                self._probe.add_done_callback(self._wake)
-            return
-        if not self._probe.done():
-            return
-        probe, self._probe = self._probe, None
-        try:
-            probe.result()
-        except UnavailableError as error:
-            log.warning("the witnesses have not confirmed this log yet: %s", error)
-            self._probe_at = self._clock.monotonic() + self.config.intervals.retry_ms / 1000
-            return
-        self.confirmed()
-        self.signed_at_most = None  # from now on a commit is followed by a signature
-        self._proved = True
+    def _confirm(self) -> None:
+        size = self.memory.size
+        known = size if self.signed_at_most is None else min(size, self.signed_at_most)
+        if self._confirmation.step(self._published, known, self._wake):
+            self.confirmed()
+            self.signed_at_most = None  # from now on a commit is followed by a signature
 
     def _published(self) -> Request:
         memory = self.memory

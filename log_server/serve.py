@@ -336,7 +336,7 @@ async def start_admin(
     own = bind_unix(path)
     stack.callback(_remove, path)
     submissions = front.submissions
-    submissions.policy_from(writer.sequencer.policy)
+    submissions.policy_from(lambda: writer.sequencer.memory.log_policy())
     await _listen_admin(stack, Admin(metrics, health, submissions.bodies, submissions.allow, beside), front.limits, own)
     if where is None:
         return None

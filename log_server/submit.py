@@ -16,14 +16,14 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
-from typing import Any
 
 import msgspec
 from aiohttp import hdrs, web
 
 from teelog.errors import UnavailableError
-from teelog.log_server import admission
+from teelog.log_server import admission, batch_answer
 from teelog.log_server.admission import Admission
+from teelog.log_server.batch_answer import BatchAnswer, Results, rejection
 from teelog.log_server.bodies import Bodies
 from teelog.log_server.judging import Judges, Verdict, changes_namespace
 from teelog.log_server.limits import Limits
@@ -40,34 +40,14 @@ from teelog.tlog.tiles import MAX_ENTRY
 
 ONE_FILE = frozenset({"application/json", "application/vnd.dsse.envelope.v1+json", *ear.MEDIA_TYPES})
 MANY_FILES = frozenset({"application/octet-stream"})
-BATCH_SCHEMA = "teelog-batch/v1"
 MAY_CHANGE = (Kind.UNKNOWN_NAMESPACE, Kind.WRONG_KEY, Kind.CONFLICT)
 """Refusals that a namespace statement logged meanwhile may turn around."""
-MAY_BE_LOGGED = (Kind.WRONG_KEY, Kind.CONFLICT)
-"""Refusals of what was logged under an earlier version: it keeps its index whatever came later (AP-01)."""
+MAY_BE_LOGGED = (Kind.WRONG_KEY, Kind.CONFLICT, Kind.QUOTA)
+"""Refusals of what was logged before, perhaps: it keeps its index whatever came later (AP-01)."""
 ROUNDS = 4
 """How often an entry is judged whose namespace changes while it is on its way."""
 
 _LEAF = re.compile(r"/entries/([0-9a-f]{64})")
-
-
-class BatchItem(msgspec.Struct, omit_defaults=True):
-    """One verdict. status: as the entry alone would have had. index: decimal. checkpoint: place in ``checkpoints``."""
-
-    status: int
-    leaf: str | None = None
-    index: str | None = None
-    checkpoint: int | None = None
-    proof: tuple[bytes, ...] | None = None
-    problem: dict[str, Any] | None = None
-
-
-class BatchAnswer(msgspec.Struct):
-    """``{"schema","checkpoints":[note..],"results":[..]}``: all that is needed to write each entry's tlog-proof."""
-
-    schema: str
-    checkpoints: list[str]
-    results: list[BatchItem]
 
 
 class Submissions:
@@ -135,73 +115,52 @@ class Submissions:
     async def post_batch(self, request: web.BaseRequest) -> web.Response:
         check_type(request, MANY_FILES)
         with self.bodies.one(self._limits.batch_bytes) as body:
-            entries = split_batch(await body.read(request), self._limits.batch_entries)
-            results, checkpoints = await self._answer_all(entries)
-        for item in results:
+            entries = batch_answer.split(await body.read(request), self._limits.batch_entries)
+            answer = await self._answer_all(entries)
+        for item in answer.results:
             self._metrics.entry(item.status)
-        answer = BatchAnswer(BATCH_SCHEMA, [note.decode() for note in checkpoints], results)
         headers = {"Content-Type": "application/json", "Cache-Control": NO_STORE, "X-Content-Type-Options": "nosniff"}
         return web.Response(body=msgspec.json.encode(answer), headers=headers)
 
-    async def _answer_all(self, entries: Sequence[bytes]) -> tuple[list[BatchItem], dict[bytes, int]]:
-        """What becomes of each entry of a batch, and the checkpoints that say so."""
-        results: list[BatchItem | None] = [None] * len(entries)
-        checkpoints: dict[bytes, int] = {}
+    async def _answer_all(self, entries: Sequence[bytes]) -> BatchAnswer:
+        """What becomes of each entry of a batch."""
+        results = Results(len(entries))
         places: Sequence[int] = range(len(entries))
         for _ in range(ROUNDS):
-            again = await self._answer(entries, places, results, checkpoints)
-            if not again:
+            places = await self._answer(entries, places, results)
+            if not places:
                 break
-            places = again
-        return [item for item in results if item is not None], checkpoints
+        return results.answer()
 
-    async def _answer(
-        self,
-        entries: Sequence[bytes],
-        places: Sequence[int],
-        results: list[BatchItem | None],
-        checkpoints: dict[bytes, int],
-    ) -> list[int]:
+    async def _answer(self, entries: Sequence[bytes], places: Sequence[int], results: Results) -> list[int]:
         """Answers the entries at ``places``; those are returned that another look may turn around."""
         verdicts = await self._judge_all([entries[place] for place in places])
         taken: list[tuple[int, Admitted, str | None]] = []
         for place, verdict in zip(places, verdicts, strict=True):
             if isinstance(verdict, Problem):
-                results[place] = _refused(verdict)
+                results.refuse(place, verdict)
             elif self._quota.take(verdict[1]):
                 taken.append((place, *verdict))
             else:
-                known = await self._find(verdict[0].leaf)
-                results[place] = (
-                    _item(known, verdict[0].leaf, checkpoints) if known else _refused(self._quota.problem())
-                )
-        await self._answer_known(entries, places, verdicts, results, checkpoints)
+                results.refuse(place, self._quota.problem())
+        await self._answer_known(entries, places, results)
         outcomes = await self._submit_charged([admitted for _, admitted, _ in taken], [name for _, _, name in taken])
         for (place, admitted, _), outcome in zip(taken, outcomes, strict=True):
-            results[place] = _item(outcome, admitted.leaf, checkpoints)
+            results.put(place, admitted.leaf, outcome)
         stale = [place for (place, *_), outcome in zip(taken, outcomes, strict=True) if _is_stale(outcome)]
         if stale or any(changes_namespace(admitted) for _, admitted, _ in taken):
             await self._hear()
         # What comes after one that was judged by a superseded version may have been refused for its sake alone.
-        return [place for place in places if stale and place >= stale[0] and _refusal(results[place])]
+        return [place for place in places if stale and place >= stale[0] and results.refusal(place)]
 
-    async def _answer_known(
-        self,
-        entries: Sequence[bytes],
-        places: Sequence[int],
-        verdicts: Sequence[Verdict],
-        results: list[BatchItem | None],
-        checkpoints: dict[bytes, int],
-    ) -> None:
+    async def _answer_known(self, entries: Sequence[bytes], places: Sequence[int], results: Results) -> None:
         doubted = [
-            (place, rfc6962.leaf_hash(entries[place]))
-            for place, verdict in zip(places, verdicts, strict=True)
-            if isinstance(verdict, Problem) and verdict.kind in MAY_BE_LOGGED
+            (place, rfc6962.leaf_hash(entries[place])) for place in places if results.refusal(place) in MAY_BE_LOGGED
         ]
         found = await asyncio.gather(*(self._find(leaf) for _, leaf in doubted))
         for (place, leaf), known in zip(doubted, found, strict=True):
             if known is not None:
-                results[place] = _item(msgspec.structs.replace(known, fresh=False), leaf, checkpoints)
+                results.put(place, leaf, msgspec.structs.replace(known, fresh=False))
 
     # -- steps --------------------------------------------------------------------------------------------------------
 
@@ -330,24 +289,6 @@ def check_type(request: web.BaseRequest, accepted: frozenset[str]) -> None:
         )
 
 
-def split_batch(body: bytes, limit: int) -> list[bytes]:
-    """The entries of a batch. Raises Problem: a broken frame leaves no telling what was meant, so nothing is taken."""
-    entries: list[bytes] = []
-    at, end = 0, len(body)
-    while at < end:
-        length = int.from_bytes(body[at : at + 2], "big")
-        at += 2
-        if at + length > end:
-            raise Problem(Kind.BAD_REQUEST, "the batch is cut short", actual=f"entry {len(entries)}")
-        if len(entries) == limit:
-            raise Problem(Kind.TOO_LARGE, "the batch has too many entries", expected=f"at most {limit}")
-        entries.append(body[at : at + length])
-        at += length
-    if not entries:
-        raise Problem(Kind.BAD_REQUEST, "the batch is empty", expected="uint16 length and entry, one or more times")
-    return entries
-
-
 def proof_response(logged: Logged, leaf: bytes) -> web.Response:
     """201 or 200 with the entry's tlog-proof. Never cached: the next one is for a newer checkpoint."""
     headers = {
@@ -360,41 +301,14 @@ def proof_response(logged: Logged, leaf: bytes) -> web.Response:
     return web.Response(status=201 if logged.fresh else 200, body=body, headers=headers)
 
 
-def _item(outcome: Outcome, leaf: bytes, checkpoints: dict[bytes, int]) -> BatchItem:
-    if isinstance(outcome, Rejected):
-        return _refused(_rejection(outcome))
-    place = checkpoints.setdefault(outcome.note, len(checkpoints))
-    return BatchItem(201 if outcome.fresh else 200, leaf.hex(), str(outcome.index), place, outcome.proof)
-
-
-def _refused(problem: Problem) -> BatchItem:
-    return BatchItem(problem.status, problem=problem.members)
-
-
-def _rejection(outcome: Rejected) -> Problem:
-    return Problem(
-        outcome.kind,
-        outcome.detail,
-        status=outcome.status,
-        leaf=outcome.leaf,
-        expected=outcome.expected,
-        actual=outcome.actual,
-        hint=outcome.hint,
-    )
-
-
 def _accepted(outcome: Outcome) -> Logged:
     if isinstance(outcome, Rejected):
-        raise _rejection(outcome)
+        raise rejection(outcome)
     return outcome
 
 
 def _is_stale(outcome: Outcome) -> bool:
     return isinstance(outcome, Rejected) and outcome.kind == STALE
-
-
-def _refusal(item: BatchItem | None) -> bool:
-    return item is not None and item.problem is not None
 
 
 def _unpublished(detail: str, retry_after: float) -> Problem:

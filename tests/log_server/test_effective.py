@@ -38,7 +38,7 @@ class Front:
         self._made = made
         self._size = 0
         self.admission = Admission(Namespaces(make.LOG), lambda: self._size)
-        self.admission.policy = made.sequencer.policy
+        self.admission.policy = lambda: made.sequencer.memory.log_policy()
         self._judges = Judges(self.admission)
 
     def hear(self) -> None:
@@ -157,7 +157,7 @@ class World:
         return make.sign(namespace.payload(predicate), signer).file
 
     def freeze(self) -> bytes:
-        last = self.made.sequencer.policy()
+        last = self.made.sequencer.memory.log_policy()
         assert last is not None
         operator = self.made.directory.key(OPERATOR, make.LOG, ALGORITHMS[OPERATOR])
         payload = log_policy.payload(chain.freeze(last, "log2.example/tee"))

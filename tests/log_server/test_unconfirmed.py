@@ -68,7 +68,7 @@ async def test_F_15_an_older_copy_that_grew_without_a_server_is_refused_before_a
     async with witnessed(tmp_path) as (desk, policy):
         assert await published(path, policy) == 1
         shutil.copytree(path, older)
-        assert not (await allow(path, make.namespace_file(), SystemClock())).published
+        assert not (await allow(path, make.namespace_file(), SystemClock())).entered.published
         assert await published(path, policy) == 2
         # The same number of entries, others: only the mark tells that these were never signed.
         await allow(older, make.namespace_file(namespace="beta.example"), SystemClock())
