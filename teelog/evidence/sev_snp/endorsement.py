@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from teelog.errors import MalformedError
 from teelog.evidence import certificates
@@ -128,19 +129,26 @@ def certificates_in(files: Sequence[bytes]) -> tuple[Certificate, ...]:
     ders = dict.fromkeys(der for file in files for der in _ders(file))
     if len(ders) > MAX_CERTIFICATES:
         raise MalformedError("too many certificates", expected=f"at most {MAX_CERTIFICATES}", actual=len(ders))
-    return tuple(map(certificates.load_cert, ders))
+    return tuple(map(_load, ders))
 
 
-def _ders(file: bytes) -> list[bytes]:
+# Kept: parsing costs as much as a signature check, and a machine shows the same certificates each time.
+@lru_cache(maxsize=64)
+def _load(der: bytes) -> Certificate:
+    return certificates.load_cert(der)
+
+
+@lru_cache(maxsize=64)
+def _ders(file: bytes) -> tuple[bytes, ...]:
     if len(file) > MAX_FILE:
         raise MalformedError("an endorsement file is too long", expected=f"at most {MAX_FILE} bytes")
     if file[:1] == b"\x30":
-        return [file]
+        return (file,)
     if file[:16] in _KNOWN_ENTRIES:
-        return list(_table(file))
+        return tuple(_table(file))
     if b"-----BEGIN CERTIFICATE-----" not in file:
         raise MalformedError("an endorsement holds no certificate", expected="DER, PEM, or the platform's table")
-    return certificates.load_pem(file)
+    return tuple(certificates.load_pem(file))
 
 
 def _table(file: bytes) -> Iterator[bytes]:
