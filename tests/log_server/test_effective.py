@@ -177,10 +177,15 @@ def seen() -> dict[str, int]:
     return {}
 
 
-@pytest.mark.parametrize("seed", range(8))
+STEPS = ["state.commit", "sign", "store.create", "state.publish", "store.replace_checkpoint"]
+
+
+@pytest.mark.parametrize("faults", [False, True])
+@pytest.mark.parametrize("seed", range(6))
 def test_what_is_admitted_takes_effect_and_what_is_refused_would_not(
-    tmp_path: Path, seed: int, seen: dict[str, int]
+    tmp_path: Path, seed: int, faults: bool, seen: dict[str, int]
 ) -> None:
+    """faults: now and then a step fails, before or after it has an effect; the writer goes on from what is durable."""
     with rigs.rig(tmp_path / "log") as made:
         world = World(made, seed)
         fronts = [Front(made), Front(made)]
@@ -193,8 +198,15 @@ def test_what_is_admitted_takes_effect_and_what_is_refused_would_not(
             entries = world.many(count) if step != 55 else [world.freeze()]
             verdicts = front.judge(entries)
             admitted = [verdict[0] for verdict in verdicts if not isinstance(verdict, Problem)]
+            if faults and world.random.random() < 0.2:
+                made.faults.plan(world.random.choice(STEPS), world.random.choice(["before", "after"]))
             outcomes = made.submit(admitted) if admitted else []
-            assert isinstance(outcomes, list)
+            if not isinstance(outcomes, list):
+                assert faults
+                seen["failed"] = seen.get("failed", 0) + 1
+                made.clock.pass_ms(2_000)
+                made.work(3)
+                continue
             for outcome in (*(v for v in verdicts if isinstance(v, Problem)), *outcomes):
                 kind = "logged" if isinstance(outcome, Logged) else outcome.kind
                 seen[kind] = seen.get(kind, 0) + 1
@@ -209,5 +221,14 @@ def test_what_is_admitted_takes_effect_and_what_is_refused_would_not(
 def test_every_way_of_being_refused_came_up(seen: dict[str, int]) -> None:
     if not seen:
         pytest.skip("counts what the test before it met")
-    assert {"logged", "conflict", "stale", "unknown-release", "wrong-key", "unknown-namespace", "frozen"} <= set(seen)
+    assert {
+        "logged",
+        "conflict",
+        "stale",
+        "unknown-release",
+        "wrong-key",
+        "unknown-namespace",
+        "frozen",
+        "failed",
+    } <= set(seen)
     assert seen["logged"] > 100
