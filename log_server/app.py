@@ -48,7 +48,7 @@ def _get(name: str, handler: Handler) -> Route:
 class Front:
     """Everything before the pool, as one handler of requests: ``start`` before the first, ``close`` after the last.
 
-    alone: False beside other fronts of the same log. index: the index log's directory, if it is served.
+    alone: False beside other fronts of the same log. index: the log's directory, if its index is served.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class Front:
             self._exact["/index/checkpoint"] = _get("index", self.index.reader.get_checkpoint)
             self._index_tiles = _get("index", self.index.reader.get_tile)
             self._lookups = _get("lookup", self.index.get)
+            self._bundles = _get("lookup", self.index.get_bundle)
         if info.raw:
             self._exact["/add"] = Route("add", {"POST": self.submissions.post_raw})
 
@@ -147,6 +148,8 @@ class Front:
                 )
             if path.startswith("/index/v1/"):
                 return self._lookups
+            if path.startswith("/index/bundle/"):
+                return self._bundles
             if path.startswith("/index/tile/"):
                 return self._index_tiles
         raise Problem(Kind.NOT_FOUND, "there is nothing at this path")

@@ -287,7 +287,7 @@ async def start_front(
         retention=config.retention,
         metrics=metrics,
         alone=alone,
-        index=None if info.index is None else LogDirectory(path).index,
+        index=None if info.index is None else LogDirectory(path),
     )
     stack.callback(front.close)
     await front.start()

@@ -4,6 +4,7 @@
     GET /index/v1/<M>/main                                         the cosigned main checkpoint of leaf M-1
     GET /index/v1/<M>/lookup/<key hex>     GET /index/v1/<M>/list/<key hex>/<page>
     GET /index/v1/<M>/prefix/<prefix hex>
+    GET /index/bundle/<stream>[/<statement id>]                    see ``bundles``
 
 Everything under ``v1`` names the index size that it is of: an answer fits one index checkpoint or is none. A front
 reads ``index.db`` through a connection that can't write, in one thread beside its event loop.
@@ -26,6 +27,7 @@ from teelog.errors import ConfigError, MalformedError, RefusedError, TeelogError
 from teelog.index.proof import MAX_PROOF
 from teelog.indexing.store import IndexReader, NotRetained, Version
 from teelog.log_server.directory import LogDirectory
+from teelog.log_server.index.bundles import MEDIA_TYPE, Bundles, Wanted
 from teelog.log_server.index.inputs import Inputs
 from teelog.log_server.limits import Retention
 from teelog.log_server.problems import NO_STORE, Kind, Problem
@@ -41,17 +43,19 @@ T = TypeVar("T")
 
 
 class IndexFront:
-    """One front's reader of the index in ``directory``. main: the newest published main checkpoint.
+    """One front's reader of the index of ``log``. main: the newest published main checkpoint.
 
     ``close`` after the last request.
     """
 
-    def __init__(self, directory: LogDirectory, main: Callable[[], bytes], cache_bytes: int) -> None:
+    def __init__(self, log: LogDirectory, main: Callable[[], bytes], cache_bytes: int) -> None:
+        directory = log.index
         self._objects = Directory(directory.public)
         self.reader = Reader(self._objects, Retention(), cache_bytes, prefix=PREFIX)
         self._database = directory.index_db
         self._inputs = Inputs(directory.inputs)
         self._main = main
+        self._bundles = Bundles(log)
         self._index: IndexReader | None = None
         self._file = 0
         self._thread = ThreadPoolExecutor(1, "index")
@@ -72,14 +76,15 @@ class IndexFront:
         found = _PATH.fullmatch(request.raw_path)
         if found is None or len(found[4] or found[5] or "") > 2 * MAX_KEY:
             raise Problem(Kind.NOT_FOUND, "not a path of the index")
-        size, key = int(found[1]), bytes.fromhex(found[4] or found[5] or "")
         if found[2]:
-            return await self._get_main(size)
-        if found[3] == "lookup":
-            return _json(await self._asked(size, lambda index, at: self._lookup(index, at, key)))
-        if found[3] == "prefix":
-            return _json(await self._asked(size, lambda index, at: self._prefix(index, at, key)))
-        return _json(await self._asked(size, lambda index, at: self._page(index, at, key, int(found[6]))))
+            return await self._get_main(int(found[1]))
+        return _json(await self._run(lambda index: self._asked(index, int(found[1]), found)))
+
+    async def get_bundle(self, request: web.BaseRequest) -> web.Response:
+        """Answers all paths under /index/bundle/."""
+        wanted = Wanted.of(request.raw_path)
+        data = await self._run(lambda index: self._bundle(index, wanted))
+        return web.Response(body=data, headers={"Content-Type": MEDIA_TYPE, "Cache-Control": NO_STORE})
 
     async def state(self) -> dict[str, Any]:
         """Sizes and lag, for ``/log.json``; never raises."""
@@ -92,10 +97,33 @@ class IndexFront:
     # -- each kind ----------------------------------------------------------------------------------------------------
 
     async def _get_main(self, size: int) -> web.Response:
-        note = await self._asked(size, lambda _index, at: self._inputs.read(at.input_size))
+        note = await self._run(lambda index: self._inputs.read(_version(index, size).input_size))
         if note is None:
             raise Problem(Kind.NOT_FOUND, "this main checkpoint is not kept; the next index size has one")
-        return web.Response(body=note, headers={"Content-Type": TEXT, "Cache-Control": NO_STORE})
+        return _note(note)
+
+    def _bundle(self, index: IndexReader, wanted: Wanted) -> bytes:
+        shown = self.reader.checkpoint()
+        size = published_size(shown)
+        note = self._inputs.read(_version(index, size).input_size) if size else None
+        if note is None:
+            raise UnavailableError("the index has no published size to make a bundle of")
+
+        def answer(path: str) -> dict[str, Any]:
+            found = _PATH.fullmatch(f"{PREFIX}/v1/{size}/{path}")
+            assert found is not None
+            return self._asked(index, size, found)
+
+        return self._bundles.get(wanted, note, shown, answer)
+
+    def _asked(self, index: IndexReader, size: int, found: re.Match[str]) -> dict[str, Any]:
+        """Raises Problem."""
+        at, key = _version(index, size), bytes.fromhex(found[4] or found[5] or "")
+        if found[3] == "lookup":
+            return self._lookup(index, at, key)
+        if found[3] == "prefix":
+            return self._prefix(index, at, key)
+        return self._page(index, at, key, int(found[6]))
 
     def _lookup(self, index: IndexReader, at: Version, key: bytes) -> dict[str, Any]:
         found = index.lookup(at.index_size, key)
@@ -153,24 +181,6 @@ class IndexFront:
 
     # -- the reading thread -------------------------------------------------------------------------------------------
 
-    async def _asked(self, size: int, work: Callable[[IndexReader, Version], T]) -> T:
-        """Raises Problem: 404 with the newest size where ``size`` is not, or no longer, answered from."""
-
-        def at(index: IndexReader) -> T:
-            try:
-                return work(index, index.version(size))
-            except NotRetained:
-                newest = index.published()
-                raise Problem(
-                    Kind.NOT_FOUND,
-                    "the index is not kept at this size",
-                    expected=newest.index_size if newest else "none is published yet",
-                    actual=size,
-                    hint="take the newest size, from /index/checkpoint",
-                ) from None
-
-        return await self._run(at)
-
     async def _run(self, work: Callable[[IndexReader], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._work, work)
 
@@ -190,9 +200,28 @@ class IndexFront:
         return self._index
 
 
+def _version(index: IndexReader, size: int) -> Version:
+    """Raises Problem: 404 with the newest size where ``size`` is not, or no longer, answered from."""
+    try:
+        return index.version(size)
+    except NotRetained:
+        newest = index.published()
+        raise Problem(
+            Kind.NOT_FOUND,
+            "the index is not kept at this size",
+            expected=newest.index_size if newest else "none is published yet",
+            actual=size,
+            hint="take the newest size, from /index/checkpoint",
+        ) from None
+
+
 def _json(members: dict[str, Any]) -> web.Response:
     headers = {"Content-Type": "application/json", "Cache-Control": NO_STORE, "X-Content-Type-Options": "nosniff"}
     return web.Response(body=msgspec.json.encode(members) + b"\n", headers=headers)
+
+
+def _note(note: bytes) -> web.Response:
+    return web.Response(body=note, headers={"Content-Type": TEXT, "Cache-Control": NO_STORE})
 
 
 def _hashes(path: Sequence[bytes]) -> list[str]:

@@ -14,12 +14,14 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from teelog import bundle
 from teelog.index import keys
 from teelog.index.keys import Kind
 from teelog.indexing.store import IndexStore
 from teelog.log_server.clock import SystemClock
 from teelog.log_server.create import create
 from teelog.log_server.directory import LogDirectory
+from teelog.statement import admit
 from teelog.tlog import tiles
 from teelog.tlog.checkpoint import open_checkpoint
 from tests.commands import teelog
@@ -65,6 +67,35 @@ async def test_what_is_published_is_indexed_and_every_answer_is_proven(log: Log,
         assert await server.stop() == 0
     head, sizes = agree(log)
     assert (head.size, sizes[-1]) == (size, 7)
+
+
+async def test_a_stream_has_its_bundle_which_is_what_a_client_puts_together(log: Log) -> None:
+    first, second = release_file("1"), release_file("2")
+    ids = [admit.classify(each).statement_id for each in (first, second)]
+    async with running(log) as server, aiohttp.ClientSession() as session:
+        client = Client(session, server.url, log)
+        await allow(log, make.namespace_file())
+        for entry in (first, second):
+            assert (await post(session, server.url, entry))[0] == 201
+        stream = "/index/bundle/acme.example/inference/stable"
+        await client.until(4)
+        status, body = await client.get(stream)
+        assert (status, "nothing is allowed" in body.decode()) == (404, True)
+        allowed = make.status_file(allowed=make.allowed(ids[1]))
+        assert (await post(session, server.url, allowed))[0] == 201
+        size = await client.until(5)
+        for path, entry in ((stream, second), (f"{stream}/{ids[1]}", second), (f"{stream}/{ids[0]}", first)):
+            async with session.get(server.url + path) as response:
+                assert response.headers["Content-Type"] == bundle.MEDIA_TYPE
+                assert response.headers["Cache-Control"] == "no-store"
+                found = bundle.parse(await response.read())
+            assert found.release.entry == entry
+            assert found.status.entry == allowed
+            assert found.index_checkpoint == (await client.get("/index/checkpoint"))[1]
+            assert found.main_checkpoint == (await client.get(f"/index/v1/{size}/main"))[1]
+        for path in (f"{stream}/{'0' * 64}", f"{stream}/x", "/index/bundle/acme.example/inference", f"{stream}?x"):
+            assert (await client.get(path))[0] == 404
+        assert await server.stop() == 0
 
 
 @pytest.mark.parametrize(
