@@ -14,7 +14,7 @@ from teelog.cli import files, online, output
 from teelog.cli import policy as policies
 from teelog.cli.duration import DURATION
 from teelog.cli.proof import utc
-from teelog.errors import ConfigError
+from teelog.errors import ConfigError, MisbehaviourError, TeelogError, UnavailableError, VerificationError
 from teelog.tlog.fork import ForkProof
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from teelog.tlog.policy import WitnessedCheckpoint
     from teelog.witness.monitor_once import Crime, Question, Report
 
-MISBEHAVIOUR, REFUSED, UNAVAILABLE = 5, 1, 4
 MAX_KNOWN = 64 << 20  # bytes of a list of statement ids
 FAULT_SUFFIX = ".teelog-index-fault"
 _ID = re.compile(r"[0-9a-f]{64}")
@@ -93,10 +92,10 @@ def once(
 
         report = online.run(look(question, remember, progress))
     kept = [(crime, _keep(state, report, crime)) for crime in report.crimes]
-    code = _code(report)
-    _show(report, question, kept, code)
-    if code:
-        raise click.exceptions.Exit(code)
+    problem = _problem(report, kept)
+    _show(report, question, kept, whole=problem is None)
+    if problem is not None:
+        raise problem
 
 
 def _known(path: str) -> frozenset[str]:
@@ -116,15 +115,21 @@ def _keep(state: ClientState, report: Report, crime: Crime) -> Path | None:
     return state.keep_evidence(report.main.checkpoint.origin, crime.proof.encode(), suffix)
 
 
-def _code(report: Report) -> int:
+def _problem(report: Report, kept: Sequence[tuple[Crime, Path | None]]) -> TeelogError | None:
+    """The worst that was found, None if all is well."""
+    if kept:
+        crime, path = kept[0]
+        hint = None if path is None else f"teelog fork verify {path}"
+        return MisbehaviourError(crime.text, actual=f"{len(kept)} findings" if len(kept) > 1 else None, hint=hint)
+    if report.failures:
+        return VerificationError("the log does not verify", actual=report.failures[0])
     watched = [alarm for alarm in report.alarms if alarm.namespace is not None or report.watched]
-    codes = [MISBEHAVIOUR] if report.crimes else []
-    codes += [REFUSED] if report.failures or watched else []
-    codes += [UNAVAILABLE] if report.troubles else []
-    return output.worst_exit(codes)
+    if watched:
+        return VerificationError(f"{len(watched)} alerts", actual=f"{watched[0].alert}: {watched[0].text}")
+    return UnavailableError("not all could be looked at", actual=report.troubles[0]) if report.troubles else None
 
 
-def _show(report: Report, question: Question, kept: Sequence[tuple[Crime, Path | None]], code: int) -> None:
+def _show(report: Report, question: Question, kept: Sequence[tuple[Crime, Path | None]], *, whole: bool) -> None:
     head = report.main.checkpoint
     for crime, path in kept:
         output.fail(crime.text if path is None else f"{crime.text}: proof in {path}")
@@ -135,7 +140,7 @@ def _show(report: Report, question: Question, kept: Sequence[tuple[Crime, Path |
         output.fail(f"{alarm.alert} {alarm.namespace or head.origin}{where}: {alarm.text}")
     for trouble in report.troubles:
         output.warn(trouble)
-    if not code:
+    if whole:
         output.ok(f"{head.origin} is whole, as far as was looked")
     output.result(_lines(report), _json(report, question, kept))
 

@@ -10,7 +10,7 @@ from typing import Any
 from teelog.errors import MalformedError
 from teelog.index.leaf import IndexLeaf
 from teelog.statement import dsse, log_policy
-from teelog.testing.ledger import IndexMap, Ledger
+from teelog.testing.ledger import IndexMap, Ledger, Tree
 from teelog.tlog import note, rfc6962, tiles
 from teelog.tlog.checkpoint import Checkpoint
 from teelog.tlog.tiles import Tile
@@ -103,19 +103,21 @@ class IndexedLog(Ledger):
     def leaf(self, data: bytes) -> int:
         """A leaf of any bytes. Returns the index log's size."""
         self.index_leaves.append(data)
-        self.index_hashes.append(rfc6962.leaf_hash(data))
+        self.index_tree.append(rfc6962.leaf_hash(data))
         return len(self.index_leaves)
 
     def rewrite_leaf(self, number: int, data: bytes) -> None:
         """The index log shows another tree from now on."""
         self.index_leaves[number] = data
-        self.index_hashes[number] = rfc6962.leaf_hash(data)
+        self.index_tree = Tree()
+        for leaf in self.index_leaves:
+            self.index_tree.append(rfc6962.leaf_hash(leaf))
 
     def rewrite_entry(self, index: int, entry: bytes) -> None:
         """The main log does; its index is honest about the new one."""
         entries = [*self.entries[:index], entry, *self.entries[index + 1 :]]
         self.entries.clear()
-        self.leaves.clear()
+        self.tree = Tree()
         self.honest = self.shown = IndexMap(self.origin)
         for each in entries:
             self.append(each)
@@ -134,7 +136,7 @@ class IndexedLog(Ledger):
     def request(self, old: int, size: int | None = None) -> bytes:
         """The index log's add-checkpoint body."""
         size = len(self.index_leaves) if size is None else size
-        hashes = self.index_hashes
+        hashes = [rfc6962.leaf_hash(leaf) for leaf in self.index_leaves]
 
         def read(nodes: Sequence[tuple[int, int]]) -> list[bytes]:
             return [rfc6962.root_of_leaves(hashes[i << level : (i + 1) << level]) for level, i in nodes]
