@@ -126,7 +126,7 @@ class Edit:
         return self._settle(page)
 
     def _settle(self, page: Page) -> tuple[list[Item], list[int]]:
-        if len(page.keys) <= MAX_ITEMS:
+        if len(page.keys) <= page.limit:
             return [Item(page.hash(), page.number, b"", b"")], []
         items, bits = self._divided(page)
         del self._dirty[page.number]
@@ -137,14 +137,14 @@ class Edit:
         return items, bits
 
     def _divided(self, page: Page) -> tuple[list[Item], list[int]]:
-        """The page's items in new pages of at most MAX_ITEMS, whose hash is still empty; an item alone stays bare."""
-        items, bits = page.items(), page.bits
+        """The page's items in new pages within its limit, whose hash is still empty; an item alone stays bare."""
+        items, bits, limit = page.items(), page.bits, page.limit
         found: list[Item] = []
         between: list[int] = []
         todo = [(0, len(bits))]
         while todo:
             low, high = todo.pop()
-            if high - low >= MAX_ITEMS:
+            if high - low >= limit:
                 gap = bits.index(min(bits[low:high]), low, high)
                 todo += [(gap + 1, high), (low, gap)]
                 continue

@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 from teelog.index.trie import Steps, divergence, fold
 
-MAX_ITEMS = 32
-"""Of a page as it is written."""
+MAX_KEYS, MAX_ITEMS = 16, 32
+"""Items of a page as it is written: of one that has only keys, of any other. The first are changed most."""
 
 _HEAD = Struct("<QHH")
 _NUMBER = Struct("<Q")
@@ -51,6 +51,10 @@ class Page:
         self.keys = [item.key for item in items]
         self.payloads = [item.payload for item in items]
         self.complete = not any(self.children)
+
+    @property
+    def limit(self) -> int:
+        return MAX_KEYS if self.complete else MAX_ITEMS
 
     def items(self) -> list[Item]:
         return list(map(Item, self.hashes, self.children, self.keys, self.payloads))

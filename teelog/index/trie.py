@@ -86,18 +86,18 @@ def divergence(one: bytes, other: bytes) -> int:
 
 def fold(hashes: Sequence[bytes], bits: Sequence[int]) -> bytes:
     """The hash over subtrees in order, where ``bits[i]`` is the first bit in which subtrees i and i + 1 differ."""
-    sha256 = hashlib.sha256
-    open_bits: list[int] = []
-    lefts: list[bytes] = []
+    sha256, heads = hashlib.sha256, _HEADS
+    waiting = [-1]  # bits of the nodes whose right half is not complete, rising; the first is below every bit
+    lefts: list[bytes] = []  # their left halves
     done = hashes[0]
     for at, following in zip(bits, hashes[1:], strict=True):
-        while open_bits and open_bits[-1] > at:
-            done = sha256(_HEADS[open_bits.pop()] + lefts.pop() + done).digest()
-        open_bits.append(at)
+        while waiting[-1] > at:
+            done = sha256(heads[waiting.pop()] + lefts.pop() + done).digest()
+        waiting.append(at)
         lefts.append(done)
         done = following
-    while open_bits:
-        done = sha256(_HEADS[open_bits.pop()] + lefts.pop() + done).digest()
+    while lefts:
+        done = sha256(heads[waiting.pop()] + lefts.pop() + done).digest()
     return done
 
 

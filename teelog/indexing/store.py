@@ -25,8 +25,8 @@ __all__ = ["RETAIN", "IndexReader", "IndexStore", "Lookup", "NotRetained", "Vers
 
 RETAIN = 120.0
 """Seconds for which a version is answered from after a newer one was published."""
-_CACHE = 3_072
-"""Pages of pages that are kept decoded, about 5 KB each."""
+_CACHE = 2_048
+"""Pages of pages that are kept decoded, about 4 KB each."""
 
 
 class IndexStore:

@@ -106,8 +106,10 @@ class Asked:
     """The process that holds the store."""
 
     def __init__(self, path: Path) -> None:
+        import teelog.indexing.build  # what else a process that keeps an index has in memory
         from teelog.indexing.store import IndexReader, IndexStore
 
+        assert teelog.indexing.build
         self.store = IndexStore.open(path, "log.example/tee", create=True)
         self.reader = IndexReader.open(path)
         self.random = random.Random(7)
