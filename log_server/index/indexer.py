@@ -43,6 +43,9 @@ class Bell(Protocol):
     def wait(self, seconds: float) -> None:
         """Until it rings, or the time is over."""
 
+    def wake(self) -> None:
+        """Ends ``wait``; from any thread."""
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -92,7 +95,7 @@ class Indexer:
         self._start = start
         self._told = told
         self._stopping = threading.Event()
-        self._box: queue.SimpleQueue[Answer | _Noted] = queue.SimpleQueue()
+        self._box: queue.SimpleQueue[Answer | _Noted | None] = queue.SimpleQueue()
         self._shown: dict[int, int] = {}
         """Index size -> input size of leaves not yet published."""
         self._size = 0
@@ -144,6 +147,8 @@ class Indexer:
     def stop(self) -> None:
         """Ends ``run`` soon; from any thread. What is unfinished is done at the next start."""
         self._stopping.set()
+        self._box.put(None)
+        self._bell.wake()
 
     def _check_stop(self) -> None:
         if self._stopping.is_set():

@@ -47,13 +47,16 @@ class MainLog:
         self.vkeys = directory.verifiers()
         self._files = Files(directory.public)
         self._tree = Tree(self._files)
+        self._newest: Published | None = None
 
     def published(self) -> Published:
         """The newest published checkpoint. Raises UnavailableError, Damaged."""
         data = self._files.checkpoint()
         if data is None:
             raise UnavailableError("the main log has no published checkpoint")
-        return self.open(data)
+        if self._newest is None or self._newest.note != data:
+            self._newest = self.open(data)
+        return self._newest
 
     def open(self, data: bytes) -> Published:
         """A checkpoint of the main log. Raises Damaged."""

@@ -196,16 +196,20 @@ class IndexProcess:
 
 
 class PipeBell:
-    """The reading end of the pipe."""
+    """The reading end of the pipe, and a pipe of its own to be woken through."""
 
-    def __init__(self, descriptor: int) -> None:
-        os.set_blocking(descriptor, False)
-        self._descriptor = descriptor
+    def __init__(self, rung: int) -> None:
+        woken, self._waker = os.pipe()
+        self._ends = [rung, woken]
+        for end in self._ends:
+            os.set_blocking(end, False)
 
     def wait(self, seconds: float) -> None:
-        select.select([self._descriptor], [], [], seconds)
-        with suppress(BlockingIOError):
-            os.read(self._descriptor, 4_096)
+        for end in select.select(self._ends, [], [], seconds)[0]:
+            os.read(end, 4_096)
+
+    def wake(self) -> None:
+        os.write(self._waker, b"\0")
 
 
 def _live(task: Task, line: socket.socket, bell: int, loop: Callable[[], asyncio.AbstractEventLoop]) -> None:

@@ -166,12 +166,12 @@ async def keep_posting(url: str, prefix: str) -> None:
                 await post(session, url, release_file(f"{prefix}.{number}"))
 
 
-@pytest.mark.parametrize("seed", range(3))
-async def test_AP_05_index_goes_on_where_a_killed_server_left_it(log: Log, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "killed"), [(0, "server"), (1, "server"), (2, "index"), (3, "index")])
+async def test_AP_05_index_goes_on_where_what_was_killed_left_it(log: Log, seed: int, killed: str) -> None:
     chance = random.Random(seed)
     seen = 0
     for round_number in range(4):
-        async with running(log) as server, aiohttp.ClientSession() as session:
+        async with running(log, said=[]) as server, aiohttp.ClientSession() as session:
             client = Client(session, server.url, log)
             if not round_number:
                 assert await allow(log, make.namespace_file()) == 201
@@ -182,7 +182,15 @@ async def test_AP_05_index_goes_on_where_a_killed_server_left_it(log: Log, seed:
             async with asyncio.timeout(30):
                 while (await client.state())[1] < target:
                     await asyncio.sleep(chance.random() / 100)
-            await server.stop(signal.SIGKILL)
+            if killed == "index":
+                os.kill(children(server.process.pid)[0], signal.SIGKILL)
+                main = (await metrics(session, server.admin))["teelog_checkpoint_size"]
+
+                async def grown(than: float = main, admin: str = server.admin) -> bool:
+                    return (await metrics(session, admin))["teelog_checkpoint_size"] > than
+
+                await until(grown)  # the log goes on
+            await server.stop(signal.SIGKILL if killed == "server" else signal.SIGTERM)
             await posting
         head, sizes = agree(log)
         assert head.size == len(sizes)
