@@ -2,16 +2,97 @@
 
 from __future__ import annotations
 
-from teelog.cli import duration
+import re
+import time
+from datetime import datetime
+
+import click
+
 from teelog.cli.standing import Asked, Standing
-from teelog.errors import NotEstablished
+from teelog.errors import MalformedError, NotEstablished, NotWitnessed, ProofError, RefusedError
+from teelog.statement import release
 from teelog.statement.names import Stream
 from teelog.statement.status import Status
+from teelog.tlog.policy import Policy, WitnessedCheckpoint, verify_checkpoint
 
-callback = duration.moment
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+def callback(_context: click.Context, _option: click.Parameter, value: str | None) -> datetime | None:
+    """Of options that take a day, or a second as RFC 3339 in UTC."""
+    if value is None:
+        return None
+    try:
+        return release.time(f"{value}T00:00:00Z" if _DAY.fullmatch(value) else value)
+    except MalformedError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 async def status_at(asked: Asked, found: Standing, stream: Stream, at: int) -> tuple[Status | None, int | None]:
-    """The status that was in effect at ``at`` (POSIX seconds), and by when witnesses had seen it."""
-    del asked, found, stream, at
-    raise NotEstablished("the time of a status is not known", hint="--size N")
+    """The last status that a quorum of witnesses had seen by ``at`` (POSIX seconds), and by when they had.
+
+    The log keeps a cosigned checkpoint for each status; the witnesses' times in it are no earlier than the status. A
+    log may keep a later one: so this says since when at the latest. Raises NotEstablished where nothing tells.
+    """
+    if at > time.time():
+        raise NotEstablished("nobody knows what will be allowed", expected="a time in the past")
+    from teelog.client.indexed import Indexed
+
+    if not isinstance(found.history, Indexed):
+        raise NotEstablished(
+            "--at asks the log's index", expected="its policy", hint="add --index-policy FILE, or use --size N"
+        )
+    newest = await found.history.status(stream)
+    low, high = 0, 0 if newest is None else newest.predicate.seq + 1
+    chosen: tuple[Status | None, int | None] = None, None
+    # Statuses below ``low`` were there at the moment, those from ``high`` on were not.
+    while low < high:
+        middle = (low + high) // 2
+        status = await found.history.status_number(stream, middle)
+        assert status is not None
+        since = await _since(asked, found, status)
+        if since <= at:
+            chosen, low = (status, since), middle + 1
+        else:
+            high = middle
+    return chosen
+
+
+async def _since(asked: Asked, found: Standing, status: Status) -> int:
+    """POSIX seconds at which the quorum had cosigned a checkpoint with this status in it. Verified against the log."""
+    from teelog.client.log import LogReader
+
+    assert status.index is not None
+    try:
+        data = (await found.http.get(f"{asked.place}/index/v1/since/{status.index}", 1 << 20)).body
+    except RefusedError as error:
+        raise NotEstablished(
+            "the log keeps no checkpoint that tells since when a status is there", actual=error.message, hint="--size N"
+        ) from error
+    then = verify_checkpoint(data, asked.main)
+    now = found.main.checkpoint
+    if then.checkpoint.size <= status.index:
+        raise ProofError(
+            "the checkpoint that the log gives does not have the status yet",
+            expected=f"a size above {status.index}",
+            actual=then.checkpoint.size,
+        )
+    small, large = sorted((then.checkpoint, now), key=lambda head: head.size)
+    root, _ = await LogReader(found.source, large.size, large.root).prove_consistency(small.size)
+    if root != small.root:
+        raise ProofError(
+            "the checkpoint that the log gives is not of the same tree", expected=small.root.hex(), actual=root.hex()
+        )
+    return _complete(then, asked.main)
+
+
+def _complete(then: WitnessedCheckpoint, policy: Policy) -> int:
+    """When the quorum was complete, by the witnesses' own clocks."""
+    times = {name: line.timestamp for name, line in then.cosignatures.items() if line.timestamp}
+    for moment in sorted(set(times.values())):
+        try:
+            policy.check_quorum({name for name, seconds in times.items() if seconds <= moment})
+        except NotWitnessed:
+            continue
+        return moment
+    raise NotEstablished("no quorum of witnesses tells the time of this checkpoint", expected="timestamps above 0")

@@ -84,6 +84,11 @@ class LogDirectory:
         """In the index log's directory: the cosigned main checkpoints of its newest leaves."""
         return self.path / "inputs"
 
+    @property
+    def moments(self) -> Path:
+        """In the index log's directory: the first main checkpoints that cover a status or namespace."""
+        return self.path / "moments"
+
     def signer(self, origin: str) -> LogSigner:
         """The log's keys. Raises ConfigError."""
         signers = [

@@ -5,8 +5,9 @@
     GET /index/v1/<M>/lookup/<key hex>     GET /index/v1/<M>/list/<key hex>/<page>
     GET /index/v1/<M>/prefix/<prefix hex>
     GET /index/bundle/<stream>[/<statement id>]                    see ``bundles``
+    GET /index/v1/since/<N>                                        the first cosigned main checkpoint kept with entry N
 
-Everything under ``v1`` names the index size that it is of: an answer fits one index checkpoint or is none. A front
+Everything else under ``v1`` names the index size that it is of: an answer fits one index checkpoint or is none. A front
 reads ``index.db`` through a connection that can't write, in one thread beside its event loop.
 """
 
@@ -39,6 +40,8 @@ MAX_KEY = 1_024
 _NUMBER, _HEX = "(0|[1-9][0-9]{0,17})", "((?:[0-9a-f]{2})*)"
 _PATH = re.compile(f"/index/v1/{_NUMBER}/(?:(main)|(lookup|prefix)/{_HEX}|list/{_HEX}/{_NUMBER})")
 
+_SINCE = re.compile(f"/index/v1/since/{_NUMBER}")
+
 T = TypeVar("T")
 
 
@@ -54,6 +57,7 @@ class IndexFront:
         self.reader = Reader(self._objects, Retention(), cache_bytes, prefix=PREFIX)
         self._database = directory.index_db
         self._inputs = Inputs(directory.inputs)
+        self._moments = Inputs(directory.moments)
         self._main = main
         self._bundles = Bundles(log)
         self._index: IndexReader | None = None
@@ -73,6 +77,9 @@ class IndexFront:
 
     async def get(self, request: web.BaseRequest) -> web.Response:
         """Answers all paths under /index/v1/."""
+        since = _SINCE.fullmatch(request.raw_path)
+        if since is not None:
+            return await self._get_since(int(since[1]))
         found = _PATH.fullmatch(request.raw_path)
         if found is None or len(found[4] or found[5] or "") > 2 * MAX_KEY:
             raise Problem(Kind.NOT_FOUND, "not a path of the index")
@@ -100,6 +107,13 @@ class IndexFront:
         note = await self._run(lambda index: self._inputs.read(_version(index, size).input_size))
         if note is None:
             raise Problem(Kind.NOT_FOUND, "this main checkpoint is not kept; the next index size has one")
+        return _note(note)
+
+    async def _get_since(self, index: int) -> web.Response:
+        loop = asyncio.get_running_loop()
+        note = await loop.run_in_executor(self._thread, self._moments.first_with, index)
+        if note is None:
+            raise Problem(Kind.NOT_FOUND, "no checkpoint is kept that tells since when this entry is there")
         return _note(note)
 
     def _bundle(self, index: IndexReader, wanted: Wanted) -> bytes:

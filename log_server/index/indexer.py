@@ -27,6 +27,7 @@ from teelog.log_server.index.inputs import Inputs
 from teelog.log_server.index.mainlog import MainLog, Published
 from teelog.log_server.seams import Admitted, Damaged, RolledBack
 from teelog.log_server.sequencer import Sequencer
+from teelog.statement.index_map import Mapped, ReleaseEffect
 from teelog.tlog import rfc6962
 from teelog.tlog.tiles import WIDTH
 
@@ -68,7 +69,8 @@ class Stopping(Exception):
 class Indexer:
     """``run`` in a thread of its own until ``stop``.
 
-    start: begins sequencing the index log, once the map is checked.
+    start: begins sequencing the index log, once the map is checked. moments: keeps for good the first checkpoint that
+    covers a new status, namespace or log policy; its cosignatures tell by when that was in effect.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Indexer:
         *,
         retain: int,
         start: Callable[[], None],
+        moments: Inputs | None = None,
         told: Callable[[Progress], None] = lambda _: None,
     ) -> None:
         self.progress = Progress()
@@ -90,6 +93,7 @@ class Indexer:
         self._sequencer = sequencer
         self._database = database
         self._inputs = inputs
+        self._moments = moments
         self._bell = bell
         self._retain = retain
         self._start = start
@@ -142,7 +146,7 @@ class Indexer:
         self._use(IndexStore.open(self._database, self._main.origin, create=True, retain=self._retain))
 
     def _use(self, store: IndexStore) -> None:
-        self._store, self._builder = store, Builder(store)
+        self._store, self._builder = store, _Noticing(store)
 
     def stop(self) -> None:
         """Ends ``run`` soon; from any thread. What is unfinished is done at the next start."""
@@ -249,6 +253,9 @@ class Indexer:
         self._tell(doing="mapping")
         root = self._map(published)
         self._inputs.keep(published.size, published.note)
+        if self._builder.noticed and self._moments is not None:
+            self._moments.keep(published.size, published.note)
+        self._builder.noticed = False
         self._publish(published.leaf(root), published.size)
         self._covered = published.size
         self._tell(doing="idle")
@@ -344,6 +351,18 @@ class Indexer:
         while len(self._kept) > 1 and time.monotonic() - self._kept[1][0] > self._retain:
             del self._kept[0]
         return self._kept[0][1]
+
+
+class _Noticing(Builder):
+    """noticed: an entry took effect that says what is in force; releases, which are many, do not."""
+
+    noticed = False
+
+    def map(self, entry: bytes, index: int) -> Mapped:
+        mapped = super().map(entry, index)
+        if mapped.effect is not None and not isinstance(mapped.effect, ReleaseEffect):
+            self.noticed = True
+        return mapped
 
 
 @dataclass(frozen=True, slots=True)

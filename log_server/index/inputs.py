@@ -1,4 +1,6 @@
-"""The cosigned main checkpoint of each of the newest index leaves: one file an input size.
+"""Cosigned main checkpoints that the index keeps: one file a size.
+
+Of each of the newest index leaves, and for good of each size with which a status or namespace came into effect.
 
 The leaf itself holds the log's own line alone. A verifier needs the main checkpoint of that very size with the
 witnesses' lines, which the main log no longer shows once it has grown.
@@ -6,13 +8,14 @@ witnesses' lines, which the main log no longer shows once it has grown.
 
 from __future__ import annotations
 
+import bisect
 from pathlib import Path
 
 from teelog.log_server import durable
 
 
 class Inputs:
-    """``directory``: exists. One process writes, any reads."""
+    """``directory``: exists, or is made with the first note. One process writes, any reads."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -28,6 +31,7 @@ class Inputs:
         """Keeps ``note``, durably, in the place of an older one; False if it is there already."""
         if self.read(size) == note:
             return False
+        self._directory.mkdir(exist_ok=True)
         temporary = self._directory / ".new"
         temporary.unlink(missing_ok=True)  # of a process that was killed
         durable.write_new(temporary, note, 0o644)
@@ -41,8 +45,16 @@ class Inputs:
             if size < below:
                 (self._directory / str(size)).unlink(missing_ok=True)
 
+    def first_with(self, index: int) -> bytes | None:
+        """The note of the smallest size that has the entry at ``index``, None if none is kept."""
+        sizes = self.sizes()
+        place = bisect.bisect_right(sizes, index)
+        return self.read(sizes[place]) if place < len(sizes) else None
+
     def sizes(self) -> list[int]:
         """Of all that is kept, ascending."""
-        return sorted(
-            int(path.name) for path in self._directory.iterdir() if path.name.isascii() and path.name.isdigit()
-        )
+        try:
+            names = [path.name for path in self._directory.iterdir()]
+        except FileNotFoundError:
+            return []
+        return sorted(int(name) for name in names if name.isascii() and name.isdigit())

@@ -254,6 +254,7 @@ async def _work(task: Task, line: socket.socket, bell: int) -> None:
             PipeBell(bell),
             retain=config.index.retain_s,
             start=index.start,
+            moments=Inputs(directory.index.moments),
             told=told,
         )
         thread = threading.Thread(target=indexer.run, name="indexer", daemon=True)

@@ -54,14 +54,19 @@ class Indexed:
     async def status(self, stream: Stream, size: int | None = None) -> Status | None:
         indices = await self._list(keys.status_key(str(stream)))
         count = len(indices) if size is None else bisect.bisect_left(indices, size)
-        if count == 0:
+        return await self.status_number(stream, count - 1) if count else None
+
+    async def status_number(self, stream: Stream, seq: int) -> Status | None:
+        """The effective status of a stream with this seq, None if there are fewer."""
+        indices = await self._list(keys.status_key(str(stream)))
+        if seq >= len(indices):
             return None
-        index = indices[count - 1]
+        index = indices[seq]
         envelope = dsse.parse(await self._reader.entry(index))
         found = status.verify(envelope, await self._namespace(stream, index), index)
         # Protocol section 4: the seq is the place in the list, which is a check for everybody.
-        if (found.stream, found.predicate.seq, found.predicate.log) != (stream, count - 1, self.origin):
-            raise _misplaced(index, f"status {count - 1} of {stream}")
+        if (found.stream, found.predicate.seq, found.predicate.log) != (stream, seq, self.origin):
+            raise _misplaced(index, f"status {seq} of {stream}")
         return found
 
     async def releases(self, stream: Stream, size: int | None = None) -> AsyncIterator[Release]:
