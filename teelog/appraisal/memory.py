@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 
 from teelog.appraisal import log
 from teelog.appraisal.index import Index
@@ -38,10 +37,8 @@ def views(bundle: Bundle, index: Index, stream: str) -> dict[bytes, View]:
     bare = View(index.head.signed, bundle.index_leaf, bundle.index_path)
     found = {b"": bare}
     namespace = keys.namespace_key(names.stream(stream).namespace)
-    for key, lookup in ((namespace, bundle.namespace_lookup), (keys.status_key(stream), bundle.status_lookup)):
-        found[key] = replace(
-            bare, key=key, count=lookup.count, list_root=lookup.list_root, trie_proof=lookup.trie_proof
-        )
+    for key, it in ((namespace, bundle.namespace_lookup), (keys.status_key(stream), bundle.status_lookup)):
+        found[key] = View(bare.checkpoint, bare.leaf, bare.path, key, it.count, it.list_root, it.trie_proof)
     return found
 
 

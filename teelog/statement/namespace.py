@@ -15,6 +15,7 @@ import enum
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Annotated
 
 import msgspec
@@ -124,6 +125,11 @@ def payload(predicate: NamespacePredicate) -> bytes:
 
 def read(claimed: bytes) -> NamespacePredicate:
     """The predicate of a payload, well-formed; nothing is verified. Raises MalformedError."""
+    return _read(claimed)[0]
+
+
+@lru_cache(64)  # a reader meets the same few versions again with every release; a refusal is not kept
+def _read(claimed: bytes) -> tuple[NamespacePredicate, Mapping[str, HeldKey]]:
     statement = intoto.decode(claimed, _decoder)
     predicate = statement.predicate
     names.namespace(predicate.namespace, "/predicate/namespace")
@@ -134,8 +140,9 @@ def read(claimed: bytes) -> NamespacePredicate:
         names.statement_id(predicate.replaces, "/predicate/replaces")
         if predicate.version != 0:
             raise MalformedError("only a first version replaces another chain", where="/predicate/replaces")
-    _check_thresholds(predicate, held_keys(predicate))
-    return predicate
+    held = held_keys(predicate)
+    _check_thresholds(predicate, held)
+    return predicate, held
 
 
 def held_keys(predicate: NamespacePredicate) -> dict[str, HeldKey]:
@@ -182,16 +189,15 @@ def verify_first(envelope: Envelope, index: int | None = None) -> Namespace:
     index: of the entry in the log, None before it has one.
     Raises MalformedError, SignatureError, UntrustedKey, VerificationError (not a version 0).
     """
-    predicate = read(envelope.claimed())
-    if predicate.version != 0:
+    candidate = _candidate(envelope)
+    if candidate.version != 0:
         raise VerificationError(
-            "not the first version of a namespace", expected="version 0", actual=f"version {predicate.version}"
+            "not the first version of a namespace", expected="version 0", actual=f"version {candidate.version}"
         )
-    return _by_its_own_owners(envelope, predicate, index)
+    return _by_its_own_owners(envelope, candidate, index)
 
 
-def _by_its_own_owners(envelope: Envelope, predicate: NamespacePredicate, index: int | None) -> Namespace:
-    candidate = _namespace(envelope.statement_id, predicate)
+def _by_its_own_owners(envelope: Envelope, candidate: Namespace, index: int | None) -> Namespace:
     verified = envelope.verify(candidate.public_keys)
     candidate.require(Role.OWNER, verified.signers, index)
     return candidate
@@ -205,10 +211,8 @@ def verify_pinned(envelope: Envelope, pin: str, index: int | None = None) -> Nam
     """
     if envelope.statement_id != pin:
         raise VerificationError("not the pinned namespace statement", expected=pin, actual=envelope.statement_id)
-    predicate = read(envelope.claimed())
-    if predicate.version == 0:
-        return _by_its_own_owners(envelope, predicate, index)
-    return _namespace(envelope.statement_id, predicate)
+    candidate = _candidate(envelope)
+    return _by_its_own_owners(envelope, candidate, index) if candidate.version == 0 else candidate
 
 
 def verify_next(envelope: Envelope, previous: Namespace, index: int | None = None) -> Namespace:
@@ -230,7 +234,7 @@ def verify_next(envelope: Envelope, previous: Namespace, index: int | None = Non
             expected=f"version {previous.version + 1}, prev {previous.statement_id}",
             actual=f"version {predicate.version}, prev {predicate.prev}",
         )
-    candidate = _namespace(envelope.statement_id, predicate)
+    candidate = _candidate(envelope)
     verified = envelope.verify({**candidate.public_keys, **previous.public_keys})
     previous.require(Role.OWNER, verified.signers, index)
     return candidate
@@ -241,11 +245,16 @@ def restore(claimed: bytes) -> Namespace:
 
     Raises MalformedError.
     """
-    return _namespace(dsse.statement_id(claimed), read(claimed))
+    return _namespace(dsse.statement_id(claimed), claimed)
 
 
-def _namespace(statement_id: str, predicate: NamespacePredicate) -> Namespace:
-    held = held_keys(predicate)
+def _candidate(envelope: Envelope) -> Namespace:
+    """What the envelope claims, its signatures still to be checked."""
+    return _namespace(envelope.statement_id, envelope.claimed())
+
+
+def _namespace(statement_id: str, claimed: bytes) -> Namespace:
+    predicate, held = _read(claimed)
     return Namespace(
         statement_id,
         predicate.namespace,

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.bench import cold, evidence, growth, index, indexed, latency, replay, submit, witness
+from tests.bench import bundle, cold, evidence, growth, index, indexed, latency, replay, submit, witness
 from tests.bench.ratio import Row, Settings, progress, table
 
 Measure = Callable[[Path, Settings], list[Row]]
@@ -33,6 +33,7 @@ ROWS: dict[str, Measure] = {
     "index": index.rows,
     "replay": replay.whole_log,
     "witness": witness.add_checkpoint,
+    "bundle": bundle.library,
     "cold": cold.proof_verify,
     "evidence": evidence.sev_snp_report,
 }

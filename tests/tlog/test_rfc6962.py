@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import random
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -279,3 +280,25 @@ def test_nodes_of_any_range_are_complete_and_lie_side_by_side():
 
 def flip(value: bytes) -> bytes:
     return bytes([value[0] ^ 1]) + value[1:]
+
+
+def test_PR_12_both_ways_up_a_tree_accept_the_same_inclusion_proofs():
+    """``verify_inclusion`` goes up by itself; ``subtree.verify`` is the general way, also for proofs of wrong lengths."""
+    for size in range(1, 14):
+        root = REF.mth(0, size)
+        for index, claimed in itertools.product(range(size), range(1, 16)):
+            leaf, proof = LEAVES[index], rfc6962.prove_inclusion(index, size, REF.read)
+            for shown in (proof, [*proof, LEAVES[0]], proof[:-1], proof[::-1]):
+                steps = {rfc6962.node_hash(*pair) for item in shown for pair in ((item, leaf), (leaf, item))}
+                for target in {root, leaf, *steps}:
+                    accepted = holds(rfc6962.verify_inclusion, index, claimed, leaf, shown, target)
+                    general = holds(subtree.verify, index, index + 1, claimed, leaf, target, shown)
+                    assert accepted is (general and index < claimed)
+
+
+def holds(check: Callable[..., None], *arguments: object) -> bool:
+    try:
+        check(*arguments)
+    except ProofError:
+        return False
+    return True
