@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +14,9 @@ from teelog.cli import policy as policies
 from teelog.cli.proof import utc
 from teelog.client.source import is_url
 from teelog.errors import MalformedError, RefusedError
+
+if TYPE_CHECKING:
+    from teelog.log_server.index.status import IndexStatus
 
 
 def _directory(_context: click.Context, _parameter: click.Parameter, value: str) -> Path:
@@ -206,6 +211,7 @@ def status(log: Path) -> None:
         ("namespaces", len(found.namespaces)),
         *(("", f"{name}  version {version}  index {index}") for name, version, index in found.namespaces),
         *((("ended", f"goes on at {found.successor or 'no other log'}"),) if found.frozen else ()),
+        *_index_rows(found.index),
         ("free disk", f"{found.free / 1e9:.1f} GB"),
     ]
     output.result(
@@ -229,11 +235,22 @@ def status(log: Path) -> None:
             ],
             "frozen": found.frozen,
             "successor": found.successor,
+            "index": None if found.index is None else dataclasses.asdict(found.index),
             "epoch": found.epoch,
             "raw": found.raw,
             "free_bytes": found.free,
         },
     )
+
+
+def _index_rows(index: IndexStatus | None) -> list[tuple[str, object]]:
+    if index is None:
+        return []
+    running = "" if index.running else "  (not running)"
+    return [
+        ("index", f"size {index.published_size}  covers {index.input_size} entries{running}"),
+        ("  cosigned by", ", ".join(index.cosigners) or "-"),
+    ]
 
 
 @group.command()

@@ -60,3 +60,18 @@ def _lock(descriptor: int, patience: float) -> None:
             time.sleep(_PAUSE)
         else:
             return
+
+
+def held(directory: Path) -> bool:
+    """Whether a process holds it. Asking takes a shared lock for a moment, which refuses nobody who waits for none."""
+    try:
+        descriptor = os.open(directory / NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -5,7 +5,6 @@ The state is read through one read-only connection (a second writer or checkpoin
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 from contextlib import closing
@@ -16,6 +15,8 @@ from typing import Any
 from teelog.errors import UnavailableError
 from teelog.log_server import config, lock
 from teelog.log_server.directory import LogDirectory
+from teelog.log_server.index import status as index_status
+from teelog.log_server.index.status import IndexStatus
 from teelog.log_server.state import read_only
 from teelog.tlog import note
 from teelog.tlog.checkpoint import parse_body
@@ -45,6 +46,7 @@ class Status:
     running: bool
     free: int
     raw: bool
+    index: IndexStatus | None
     frozen: bool = False
     successor: str | None = None
 
@@ -88,9 +90,10 @@ def status(path: Path) -> Status:
         namespaces=names,
         epoch=row["epoch"],
         dedup_upto=row["dedup_upto"],
-        running=_running(path),
+        running=lock.held(path),
         free=disk.f_bavail * disk.f_frsize,
         raw=settings.admission.raw,
+        index=index_status.status(directory),
         frozen=bool(ended),
         successor=ended[0]["successor"] if ended else None,
     )
@@ -102,18 +105,3 @@ def _time(published: note.UnverifiedNote, origin: str) -> int:
         if line.name == origin and len(line.blob) == 8 + 2420:
             return int.from_bytes(line.blob[:8])
     return 0
-
-
-def _running(path: Path) -> bool:
-    """Whether the lock is held. Asking takes a shared lock for a moment, which refuses nobody who waits for none."""
-    try:
-        descriptor = os.open(path / lock.NAME, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False

@@ -370,7 +370,10 @@ async def test_rebuild_needs_the_server_to_be_stopped(log: Log) -> None:
         await Client(session, server.url, log).until(1)
         ran = await asyncio.to_thread(teelog, "log", "rebuild", log.path)
         assert (ran.code, "in use by another process" in ran.stderr) == (6, True)
+        told = teelog("log", "status", log.path, "--json").json["index"]
+        assert (told["running"], told["published_size"], told["input_size"]) == (True, 1, 1)
         assert await server.stop() == 0
+    assert "size 1  covers 1 entries  (not running)" in teelog("log", "status", log.path).text
 
 
 # -- freshness, retention, lag ----------------------------------------------------------------------------------------
