@@ -203,7 +203,7 @@ class Audit:
         done = self._rebuilt.confirmed
         if self._rebuilt.entries.size >= done.input_size:
             return
-        await self._read_to(Checkpoint(self._names.main_origin, done.input_size, done.input_root))
+        await self.read_to(Checkpoint(self._names.main_origin, done.input_size, done.input_root))
         if self._rebuilt.roots(done.input_size) != (done.input_root, done.map_root):
             raise ConfigError("what is kept of the index does not fit together")
 
@@ -310,7 +310,7 @@ class Audit:
 
         Raises as ``follow``; WrongIndex where the checkpoint is not of the tree that the index log's input is of.
         """
-        await self._read_to(head)
+        await self.read_to(head)
         roots = self._rebuilt.roots(head.size)
         done = self._rebuilt.confirmed
         if head.size >= done.input_size and roots is not None and roots[0] == head.root:
@@ -322,7 +322,8 @@ class Audit:
             Cause.INPUT_FORKS, "the log's checkpoint is of another tree than its index was built from", fork=found
         )
 
-    async def _read_to(self, head: Checkpoint) -> None:
+    async def read_to(self, head: Checkpoint) -> None:
+        """Reads and maps the main log's entries on, up to a checkpoint of it."""
         async for batch in self._batches(head):
             await self._map(batch, head.size)
 

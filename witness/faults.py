@@ -5,7 +5,7 @@ from __future__ import annotations
 from teelog.client.log import LogReader
 from teelog.client.source import TileSource
 from teelog.index import fault
-from teelog.index.fault import Cause, IndexFault, Placed
+from teelog.index.fault import Cause, IndexFault, Omission, Placed
 from teelog.tlog.checkpoint import Checkpoint
 from teelog.witness.audit import Names, WrongIndex, reading
 
@@ -31,6 +31,12 @@ async def make(source: TileSource, names: Names, head: Checkpoint, note: bytes, 
         previous,
         None if wrong.rebuilt is None else wrong.rebuilt.hex(),
     )
+
+
+def omitted(names: Names, note: bytes, leaf: Placed, found: Omission) -> IndexFault:
+    """The fault of a leaf whose map leaves something out. note: of the index log's checkpoint that holds the leaf."""
+    index, main = tuple(map(str, names.index)), tuple(map(str, names.main))
+    return IndexFault(fault.SCHEMA, Cause.MAP_ROOT, index, main, note.decode(), leaf, omission=found)
 
 
 async def _placed(reader: LogReader, number: int) -> Placed:

@@ -6,6 +6,7 @@ keeps of the report.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,12 +15,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from teelog.client import fsck
-from teelog.client.http import HttpClient
+from teelog.client.http import HttpClient, check_url
+from teelog.client.index import RemoteIndex
 from teelog.client.log import LogReader
 from teelog.client.source import DirectorySource, HttpSource, TileSource, is_url, public_directory
 from teelog.errors import (
     MalformedError,
     MisbehaviourError,
+    NotEstablished,
     NotWitnessed,
     RefusedError,
     UnavailableError,
@@ -27,12 +30,13 @@ from teelog.errors import (
 )
 from teelog.index import fault, leaf
 from teelog.index.fault import Cause, IndexFault, LeafError
+from teelog.statement.index_map import Mapped
 from teelog.tlog.checkpoint import Checkpoint, open_checkpoint
 from teelog.tlog.fork import ForkProof, find_fork
 from teelog.tlog.note import MAX_LENGTH
 from teelog.tlog.policy import NONE, Policy, WitnessedCheckpoint, verify_checkpoint
 from teelog.tlog.vkey import SignatureType, VerifierKey
-from teelog.witness import faults
+from teelog.witness import faults, omission
 from teelog.witness.audit import Audit, Names, Unreadable, WrongIndex, reading
 from teelog.witness.published import origin_hash
 from teelog.witness.rebuilt import Rebuilt
@@ -232,14 +236,22 @@ async def _fork(
 
 async def _rebuild(report: Report, question: Question, main: TileSource, index: TileSource, progress: Progress) -> None:
     watch = Watch(question.namespaces, question.known)
+    keys = omission.Recent()
+
+    def observe(number: int, entry: bytes, mapped: Mapped) -> None:
+        watch.observe(number, entry, mapped)
+        keys.observe(number, mapped)
+
     origin = report.main.checkpoint.origin
     names = _names(origin, question)
     with tempfile.TemporaryDirectory(prefix="teelog-monitor-") as folder:
-        rebuilt = Rebuilt.open(Path(folder) / "rebuilt", origin, watch.observe)
+        rebuilt = Rebuilt.open(Path(folder) / "rebuilt", origin, observe)
         try:
             audit = Audit(names, rebuilt, index, main, lambda count: progress("mapped", count))
             if report.index is not None:
-                await _follow(report, audit, names, report.index, index, main)
+                wrong = await _follow(report, audit, names, report.index, index, main)
+                if wrong is not None and wrong.cause is Cause.MAP_ROOT and is_url(question.place):
+                    await _explain(report, question, names, audit, rebuilt, (index, main), keys)
             await audit.reach(*report.main.view)
         except WrongIndex as wrong:
             report.crimes.append(Crime(str(wrong), wrong.fork))
@@ -271,8 +283,10 @@ async def _compare_input(report: Report, names: Names, head: Head, index: TileSo
         )
 
 
-async def _follow(report: Report, audit: Audit, names: Names, head: Head, index: TileSource, main: TileSource) -> None:
-    """Every leaf; a wrong one does not end the look at the log's own entries."""
+async def _follow(
+    report: Report, audit: Audit, names: Names, head: Head, index: TileSource, main: TileSource
+) -> WrongIndex | None:
+    """Every leaf; a wrong one, which is returned, does not end the look at the log's own entries."""
     try:
         await _compare_input(report, names, head, index, main)
         await audit.follow(*head.view)
@@ -281,6 +295,48 @@ async def _follow(report: Report, audit: Audit, names: Names, head: Head, index:
         if proof is None:
             proof = await faults.make(index, names, *head.view, wrong)
         report.crimes.append(Crime(f"{wrong.cause}: {wrong}", proof))
+        return wrong
+    return None
+
+
+async def _explain(
+    report: Report,
+    question: Question,
+    names: Names,
+    audit: Audit,
+    rebuilt: Rebuilt,
+    sources: tuple[TileSource, TileSource],
+    keys: omission.Recent,
+) -> None:
+    """What the newest leaf's index leaves out, as far as its server answers: no answer, no matter."""
+    head, (index, main) = report.index, sources
+    assert head is not None
+    start = rebuilt.confirmed.input_size
+    try:
+        size = head.checkpoint.size
+        reader = LogReader(index, size, head.checkpoint.root)
+        data, path = await reader.entry(size - 1), await reader.prove_inclusion(size - 1)
+        newest, claimed = fault.open_leaf(data, names.main, names.main_origin)
+        await audit.read_to(claimed)
+        if rebuilt.roots(claimed.size) in (None, (claimed.root, newest.map_root)):
+            return
+        witnessed = verify_checkpoint(newest.note, replace(question.policy, quorum=NONE))
+        log = LogReader(main, claimed.size, claimed.root)
+        async with HttpClient() as http:
+            remote = RemoteIndex(
+                http, check_url(question.place), witnessed, head.witnessed, data, tuple(path), newest.map_root, log
+            )
+            with contextlib.closing(rebuilt.reader()) as honest:
+                found = await omission.find(remote, honest, keys.since(start))
+    except (UnavailableError, RefusedError, MalformedError, VerificationError, NotEstablished):
+        return
+    if found is None:
+        return
+    proof = faults.omitted(names, head.note, fault.placed(size - 1, data, path), found)
+    shown = fault.verify(proof)
+    assert shown.omitted is not None
+    where = shown.omitted[1].decode("ascii", "replace").strip().replace("\n", " ")
+    report.crimes.append(Crime(f"the index leaves out entry {shown.omitted[0]} under: {where}", proof))
 
 
 def _names(origin: str, question: Question) -> Names:

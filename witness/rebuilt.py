@@ -21,7 +21,7 @@ from pathlib import Path
 from teelog.errors import ConfigError
 from teelog.index.trie import EMPTY_ROOT as EMPTY_MAP
 from teelog.indexing.build import Builder
-from teelog.indexing.store import IndexStore
+from teelog.indexing.store import IndexReader, IndexStore
 from teelog.statement.index_map import Mapped
 from teelog.tlog.checkpoint import Checkpoint
 from teelog.tlog.rfc6962 import leaf_hash
@@ -77,7 +77,8 @@ class Rebuilt:
     entries read so far, all of which are in the index.
     """
 
-    def __init__(self, store: IndexStore, db: sqlite3.Connection, observe: Observe | None) -> None:
+    def __init__(self, index: Path, store: IndexStore, db: sqlite3.Connection, observe: Observe | None) -> None:
+        self._index = index
         self._store = store
         self._db = db
         self._builder = _Observed(store, observe)
@@ -114,7 +115,7 @@ class Rebuilt:
             raise
         try:
             db.executescript(_TABLES)
-            return cls(store, db, observe)
+            return cls(index, store, db, observe)
         except BaseException:
             db.close()
             store.close()
@@ -150,6 +151,12 @@ class Rebuilt:
             return Frontier().root(), EMPTY_MAP
         row = self._db.execute("SELECT hashes, map_root FROM batch WHERE size = ?", (size,)).fetchone()
         return None if row is None else (Frontier.parse(size, row[0]).root(), row[1])
+
+    def reader(self) -> IndexReader:
+        """Reads the index as it is now, under index size 1. For whoever follows no further."""
+        if self._store.published is None:
+            self._store.publish(1, self._store.input_size)
+        return IndexReader.open(self._index)
 
     @property
     def frozen(self) -> bool:

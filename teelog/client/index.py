@@ -91,12 +91,16 @@ class RemoteIndex:
 
     async def lookup(self, key: bytes) -> Found | None:
         """What the index holds under ``key``; None where it is proven to hold nothing."""
+        return (await self.proven(key))[0]
+
+    async def proven(self, key: bytes) -> tuple[Found | None, bytes]:
+        """The same, and the trie's proof of it (``index.proof.verify_lookup``)."""
         answer = await self._get(f"lookup/{key.hex()}", _Lookup)
         proof = _b64(answer.trie_proof, "trie proof")
         count = strict.decimal(answer.count.encode(), "count")
         if count == 0:
             verify_lookup(self.map_root, key, None, proof)
-            return None
+            return None, proof
         if answer.last is None or answer.list_root is None:
             raise MalformedError(f"{self.url} answers a lookup without the list's last element")
         value = Value(count, _b64(answer.list_root, "list root", HASH_LENGTH))
@@ -104,16 +108,21 @@ class RemoteIndex:
         last, path = _number(answer.last.index), _hashes(answer.last.path)
         verify_element(value, count - 1, last, path)
         self._check_covered(last)
-        return Found(key, last, Lookup(count, value.root, path, proof))
+        return Found(key, last, Lookup(count, value.root, path, proof)), proof
 
     async def page(self, found: Found, number: int) -> tuple[int, ...]:
         """Page ``number`` of the list: up to 256 entry indices, rising."""
+        return (await self.proven_page(found, number))[0]
+
+    async def proven_page(self, found: Found, number: int) -> tuple[tuple[int, ...], tuple[bytes, ...]]:
+        """The same, and its path (``index.lists.verify_page``)."""
         answer = await self._get(f"list/{found.key.hex()}/{number}", _Page)
         indices = tuple(_number(each) for each in answer.indices)
-        verify_page(found.value, number, indices, _hashes(answer.path))
+        path = _hashes(answer.path)
+        verify_page(found.value, number, indices, path)
         for index in indices:
             self._check_covered(index)
-        return indices
+        return indices, path
 
     async def elements(self, found: Found) -> list[int]:
         """The whole list, oldest first."""

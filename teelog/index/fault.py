@@ -49,6 +49,8 @@ from teelog.tlog.vkey import LOG_TYPES, SignatureType, VerifierKey
 SCHEMA = "teelog-index-fault/v1"
 MAX_LENGTH = 1024 * 1024  # bytes
 MAX_KEYS = 8
+ALONE = frozenset({Kind.REGISTER, Kind.SUBJECT, Kind.EVIDENCE, Kind.ABOUT})
+"""Kinds of keys that follow from an entry alone."""
 
 
 class Cause(enum.StrEnum):
@@ -252,7 +254,7 @@ def _verify_omission(found: Omission, shown: VerifiedFault) -> VerifiedFault:
     verify_lookup(shown.map_root, key, None if value is None else value.encode(), proof)
     _check_skipped(found, index, value)
     # Of these kinds the entry alone decides; of the others everything before it does, too.
-    alone = kind in (Kind.REGISTER, Kind.SUBJECT, Kind.EVIDENCE, Kind.ABOUT)
+    alone = kind in ALONE
     if alone and key not in map_entry(entry, index, MemoryState(shown.origin)).keys:
         raise VerificationError("the entry does not belong under the key", actual=key[:80])
     return replace(shown, proven=alone, omitted=(index, key))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 from teelog.errors import MalformedError
 from teelog.index.leaf import IndexLeaf
+from teelog.index.lists import List
 from teelog.statement import dsse, log_policy
 from teelog.testing.ledger import IndexMap, Ledger, Tree
 from teelog.tlog import note, rfc6962, tiles
@@ -32,6 +35,10 @@ INDEX = "log.example/tee/index/v1"
 
 def statement_id(file: bytes) -> str:
     return dsse.parse(file).statement_id
+
+
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 class Files:
@@ -133,6 +140,23 @@ class IndexedLog(Ledger):
         text = self.index_checkpoint(size).body()
         return note.encode(text, [signer.sign(text, NOW) for signer in signers or self.index_log])
 
+    def answer(self, words: list[str]) -> bytes | None:
+        """Of the index server, for its newest size: what the index that is shown holds."""
+        size, what, key, *rest = [*words, ""]
+        if size != str(len(self.index_leaves)) or what not in ("lookup", "list"):
+            return None
+        found = List(self.shown.lists.get(bytes.fromhex(key), ()))
+        if what == "list":
+            indices, path = found.page(int(rest[0]))
+            return json.dumps({"indices": list(map(str, indices)), "path": list(map(b64, path))}).encode()
+        count = len(found.indices)
+        answer: dict[str, Any] = {"count": str(count), "list_root": None, "last": None}
+        if count:
+            last = {"index": str(found.indices[-1]), "path": list(map(b64, found.prove(count - 1)))}
+            answer |= {"list_root": b64(found.value().root), "last": last}
+        self.shown.root()
+        return json.dumps({**answer, "trie_proof": b64(self.shown.trie.prove_lookup(bytes.fromhex(key)))}).encode()
+
     def request(self, old: int, size: int | None = None) -> bytes:
         """The index log's add-checkpoint body."""
         size = len(self.index_leaves) if size is None else size
@@ -157,6 +181,8 @@ class _Paths(dict[str, Any]):
         lie = self._log.lies.get(inner)
         if lie is not None:
             return lie
+        if inner.startswith("index/v1/"):
+            return self._log.answer(inner.split("/")[2:]) or default
         files = self._log.index_files if inner.startswith("index/") else self._log.main_files
         found = files.get(inner.removeprefix("index/"))
         return default if found is None else found

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from teelog.index import fault
+from teelog.index import fault, keys
+from teelog.statement.index_map import Mapped
 from teelog.testing.ledger import Cosigner, cosigned, hiding
 from teelog.tlog import fork as forks
 from teelog.tlog.checkpoint import Checkpoint
@@ -24,6 +26,9 @@ from tests.witness.indexed_log import IndexedLog, served, statement_id
 def log() -> Iterator[IndexedLog]:
     with served() as made:
         yield made
+
+
+STATUS = keys.status_key("acme.example/inference/stable")
 
 
 class Look:
@@ -135,15 +140,38 @@ def test_hidden_withdrawal_is_5_with_a_file(look: Look, colluding: bool) -> None
         look.publish(log, semantic=colluding)
         ran = look(log, "--json", publish=False)
         assert ran.code == 5
-        (crime,) = ran.json["misbehaviour"]
+        crime, explained = ran.json["misbehaviour"]
         assert crime["text"].startswith("map-root: index leaf 1: map root is not that of the log's first 5 entries")
-        (data,) = look.proofs(".teelog-index-fault")
-        found = fault.verify(fault.parse(data))
-        assert (found.cause, found.number) == ("map-root", 1)
+        left_out = "the index leaves out entry 4 under: "
+        assert explained["text"] == left_out + "status acme.example inference stable"
+        found = [fault.verify(fault.parse(data)) for data in look.proofs(".teelog-index-fault")]
+        assert [(each.cause, each.number) for each in found] == [("map-root", 1)] * 2
+        assert {each.omitted for each in found} == {None, (4, STATUS)}
         # Witnesses that rebuild do not sign it.
         assert bool(ran.json["failures"]) != colluding
         # The log's own entries are looked at to the end.
         assert ran.json["mapped"] == 5
+
+
+def test_index_that_leaves_out_a_subject_is_proven_by_the_file_alone(look: Look) -> None:
+    def subject_only(entry: bytes, index: int, mapped: Mapped) -> Mapped:
+        if index not in (5, 300):
+            return mapped
+        return replace(mapped, keys=tuple(key for key in mapped.keys if not key.startswith(b"subject\n")))
+
+    with served(rewrite=subject_only) as log:
+        begin(log)
+        log.grow(*(make.release_file(version=f"1.{number}.0") for number in range(600)))
+        ran = look(log, "--json")
+        assert ran.code == 5
+        found = [fault.verify(fault.parse(data)) for data in look.proofs(".teelog-index-fault")]
+        (proven,) = [each for each in found if each.omitted is not None]
+        assert proven.proven
+        assert proven.omitted is not None
+        index, key = proven.omitted
+        assert (index, key.startswith(b"subject\nsha256\n")) == (5, True)
+        (path,) = [crime["proof"] for crime in ran.json["misbehaviour"] if "leaves out" in crime["text"]]
+        assert teelog("fork", "verify", path).code == 0
 
 
 def test_malformed_leaf_is_5(look: Look, log: IndexedLog) -> None:
