@@ -283,7 +283,7 @@ def flip(value: bytes) -> bytes:
 
 
 def test_PR_12_both_ways_up_a_tree_accept_the_same_inclusion_proofs():
-    """``verify_inclusion`` goes up by itself, ``subtree.verify`` is the general way: also for proofs of wrong lengths."""
+    """``verify_inclusion`` goes up by itself, ``subtree.verify`` is the general way; proofs of wrong lengths, too."""
     for size in range(1, 14):
         root = REF.mth(0, size)
         for index, claimed in itertools.product(range(size), range(1, 16)):
