@@ -138,6 +138,12 @@ def _load(der: bytes) -> Certificate:
     return certificates.load_cert(der)
 
 
+def forget() -> None:
+    """Drops what is kept of earlier files."""
+    _load.cache_clear()
+    _ders.cache_clear()
+
+
 @lru_cache(maxsize=64)
 def _ders(file: bytes) -> tuple[bytes, ...]:
     if len(file) > MAX_FILE:
