@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from teelog.client.log import LogReader
 from teelog.client.source import TileSource
 from teelog.errors import (
-    ConfigError,
     MalformedError,
     RefusedError,
     TeelogError,
@@ -34,7 +33,7 @@ from teelog.tlog.rfc6962 import leaf_hash
 from teelog.tlog.tiles import WIDTH
 from teelog.tlog.vkey import VerifierKey
 from teelog.witness.frontier import Frontier
-from teelog.witness.rebuilt import Confirmed, Rebuilt
+from teelog.witness.rebuilt import Confirmed, Rebuilt, Unfit
 
 LEAF_BUNDLES = 4  # index leaves held at a time: 1,024, of at most 4 KiB each
 ENTRY_BUNDLES = 4  # bundles of entries fetched and held at a time: 64 MiB where every entry is as long as may be
@@ -147,7 +146,7 @@ class Audit:
     async def follow(self, head: Checkpoint, note: bytes = b"") -> None:
         """Follows the index log up to a checkpoint that it signed. note: that checkpoint's.
 
-        Raises WrongIndex; Unreadable; ConfigError where what is kept cannot be gone on with; sqlite3.Error.
+        Raises WrongIndex; Unreadable; Unfit where what is kept cannot be gone on with; ConfigError; sqlite3.Error.
         """
         await self._check_same_tree(head, note)
         await self._catch_up()
@@ -205,7 +204,7 @@ class Audit:
             return
         await self.read_to(Checkpoint(self._names.main_origin, done.input_size, done.input_root))
         if self._rebuilt.roots(done.input_size) != (done.input_root, done.map_root):
-            raise ConfigError("what is kept of the index does not fit together")
+            raise Unfit("what is kept of the index does not fit together")
 
     async def _take(self, leaves: Sequence[bytes]) -> None:
         """Checks consecutive leaves; those before the first wrong one count."""
@@ -271,7 +270,7 @@ class Audit:
                 rest = await self._map(rest or await anext(batches), leaf.input.size)
             roots = self._rebuilt.roots(leaf.input.size)
             if roots is None:
-                raise ConfigError("what is kept of the index has no root for a leaf's input", actual=leaf.input.size)
+                raise Unfit("what is kept of the index has no root for a leaf's input", actual=leaf.input.size)
             tree, mapped = roots
             if tree != leaf.input.root:
                 raise WrongIndex(

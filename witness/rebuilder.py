@@ -26,7 +26,7 @@ import structlog
 
 from teelog.client.http import TIMEOUT, HttpClient
 from teelog.client.source import HttpSource, TileSource
-from teelog.errors import ConfigError, UnavailableError
+from teelog.errors import UnavailableError
 from teelog.index import leaf
 from teelog.tlog.vkey import SignatureType
 from teelog.witness import faults
@@ -35,7 +35,7 @@ from teelog.witness.decide import refuse
 from teelog.witness.evidence import EvidenceStore
 from teelog.witness.metrics import Metrics
 from teelog.witness.published import origin_hash
-from teelog.witness.rebuilt import Rebuilt
+from teelog.witness.rebuilt import Rebuilt, Unfit
 from teelog.witness.registry import parse_keys
 from teelog.witness.semantic import Facts, Target
 
@@ -193,12 +193,17 @@ class _Follower:
             self._trouble(error.reason, error)
         except UnavailableError as error:
             self._trouble("the disk is nearly full", error)
-        except ConfigError as error:
+        except Unfit as error:
             self._trouble("what was rebuilt does not fit together: it is made again", error)
             self._forget(delete=True)
         except (sqlite3.Error, OSError) as error:
             self._owner.metrics.storage_errors.inc()
             self._trouble("storage failed, nothing was signed", error)
+            self._forget()
+        except Exception as error:
+            # Whatever it is, it ends this attempt and nothing else: no signature is made of it.
+            log.exception("rebuild failed", origin=self._origin)
+            self._trouble("the index cannot be rebuilt here", error)
             self._forget()
         else:
             self._pause = FIRST_PAUSE

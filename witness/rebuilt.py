@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from teelog.errors import ConfigError
+from teelog.errors import ConfigError, MalformedError
 from teelog.index.trie import EMPTY_ROOT as EMPTY_MAP
 from teelog.indexing.build import Builder
 from teelog.indexing.store import IndexReader, IndexStore
@@ -45,6 +45,10 @@ CREATE TABLE IF NOT EXISTS head (
 """
 
 Observe = Callable[[int, bytes, Mapped], object]
+
+
+class Unfit(ConfigError):
+    """What is kept does not fit together: it has to be made again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,7 @@ class Rebuilt:
         """
         try:
             return cls._open(folder, origin, observe)
-        except (ConfigError, sqlite3.DatabaseError):
+        except (ConfigError, MalformedError, sqlite3.DatabaseError):
             shutil.rmtree(folder, ignore_errors=True)
             return cls._open(folder, origin, observe)
 
@@ -220,5 +224,5 @@ class Rebuilt:
         if row is not None:
             return Frontier.parse(*row)
         if self._store.input_size:
-            raise ConfigError("the index is over entries that progress.db does not know")
+            raise Unfit("the index is over entries that progress.db does not know")
         return Frontier()

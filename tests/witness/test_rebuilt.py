@@ -15,7 +15,7 @@ from teelog.tlog import rfc6962
 from teelog.tlog.checkpoint import Checkpoint
 from teelog.witness.audit import Audit, Names
 from teelog.witness.frontier import Frontier
-from teelog.witness.rebuilt import Rebuilt
+from teelog.witness.rebuilt import Rebuilt, Unfit
 from tests.statement import make
 from tests.witness.indexed_log import Files
 
@@ -151,10 +151,8 @@ async def test_progress_that_is_older_than_the_index_is_made_anew_or_gone_on_wit
     old = (folder / "progress.db").read_bytes()
     (await follow(folder, ledger, 9)).close()
     (folder / "progress.db").write_bytes(old)
-    from teelog.errors import ConfigError
-
     # No root is known for leaves whose entries the index has already: only a new start can tell.
-    with pytest.raises(ConfigError):
+    with pytest.raises(Unfit):
         await follow(folder, ledger)
 
 

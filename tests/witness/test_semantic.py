@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from teelog.testing.ledger import hiding
 from teelog.tlog import fork as forks
 from teelog.tlog.checkpoint import Checkpoint
 from teelog.witness.decide import Answer
+from teelog.witness.rebuilt import Rebuilt
 from tests.client.peers import Reply
 from tests.statement import make
 from tests.witness.harness import signer, verified_cosignatures
@@ -196,6 +199,52 @@ def test_a_killed_rebuild_goes_on_with_the_map_ahead(desk: SemanticDesk, log: In
     assert desk.ask(log, 0).status == 503
     desk.restart()
     log.lies.clear()
+    desk.good(log, 0)
+
+
+@pytest.mark.parametrize("row", ["UPDATE batch SET hashes = x'00'", "UPDATE confirmed SET hashes = x'00'"])
+def test_damaged_progress_is_made_anew(desk: SemanticDesk, log: IndexedLog, row: str) -> None:
+    log.begin()
+    desk.good(log, 0)
+    desk.stop()
+    (folder,) = (desk.path / "rebuilt").iterdir()
+    with contextlib.closing(sqlite3.connect(folder / "progress.db", isolation_level=None)) as db:
+        db.execute(row)
+    desk.start()
+    desk.good(log, 1)
+
+
+def test_index_ahead_of_what_is_known_of_it_is_made_anew(desk: SemanticDesk, log: IndexedLog) -> None:
+    log.begin()
+    desk.good(log, 0)
+    desk.stop()
+    (folder,) = (desk.path / "rebuilt").iterdir()
+    old = (folder / "progress.db").read_bytes()
+    desk.start()
+    log.grow(log.withdraw())
+    desk.good(log, 1)
+    log.grow(log.withdraw())
+    desk.good(log, 2)
+    desk.stop()
+    (folder / "progress.db").write_bytes(old)
+    desk.start()
+    answer = desk.ask(log, 3)
+    assert (answer.status, b"made again" in answer.body) == (503, True)
+    desk.time += 2
+    desk.good(log, 3)
+
+
+def test_a_defect_while_rebuilding_signs_nothing_and_ends_nothing(
+    desk: SemanticDesk, log: IndexedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    log.begin()
+    with monkeypatch.context() as patched:
+        patched.setattr(Rebuilt, "take", broken)
+        assert desk.ask(log, 0).status == 503
+    desk.time += 2
     desk.good(log, 0)
 
 
