@@ -24,6 +24,8 @@ EXPECT = Expect(STREAM, nonce=b"0123456789abcdef", binds=b"a key")
 NEXT_UPDATE = "2026-10-15T00:00:00Z"
 NAMESPACE = make.namespace_file()
 PIN = make.acme().statement_id
+TRUST_FILE = "trust.toml"
+_FILES: dict[int, tuple[Trust, dict[str, bytes]]] = {}
 LOG_CHECKS = (Check.SIGNER, Check.LOGGED, Check.WITNESSED, Check.ALLOWED_NOW, Check.FRESH)
 
 
@@ -33,6 +35,11 @@ def current(*releases: str) -> tuple[Allowed, ...]:
 
 def grace(release: str, until: str) -> Allowed:
     return Allowed(release, State.GRACE, until)
+
+
+def files_of(trust: Trust) -> dict[str, bytes]:
+    """The files from which ``Story.trust`` made it."""
+    return _FILES[id(trust)][1]
 
 
 @cache
@@ -86,8 +93,10 @@ class Story:
         urls: dict[str, str] | None = None,
         **file: Any,
     ) -> Trust:
-        text = trust_text(STREAM, pin, **file)
-        return teelog.trust.parse(text.encode(), self.ledger.policies(quorum, semantic, urls).__getitem__)
+        files = {TRUST_FILE: trust_text(STREAM, pin, **file).encode(), **self.ledger.policies(quorum, semantic, urls)}
+        made = teelog.trust.parse(files[TRUST_FILE], files.__getitem__)
+        _FILES[id(made)] = made, files
+        return made
 
 
 def told() -> tuple[Story, str]:
