@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from teelog.cli import demo_attacks, demo_machine, demo_processes, output
+from teelog.cli import demo_attacks, demo_hiding, demo_machine, demo_processes, output
 from teelog.cli.demo_machine import Report
 from teelog.cli.demo_processes import Ran, Servers
 from teelog.errors import ConfigError, TeelogError
@@ -24,13 +24,14 @@ NAMESPACE = "acme.example"
 STREAM = f"{NAMESPACE}/inference/stable"
 WITNESSES = ("W1", "W2", "W3", "W4")
 QUORUM = 3
+SEMANTIC = ("S1", "S2", "S3")
+SEMANTIC_QUORUM = 2
+IMPATIENT = 5  # seconds: the max age of a verifier who waits in the demo for a bundle to go stale
 COLUMNS = 112
 
-SAME = (
-    *("--statement", "release.json", "--proof", "release.tlog-proof"),
-    *("--namespace", "ns.json", "--namespace-proof", "ns.tlog-proof"),
-    *("--trust", "trust.toml", "--stream", STREAM, "--without", "allowed-now"),
-)
+SAME = ("--bundle", "acme.teelog", "--trust", "trust.toml", "--stream", STREAM)
+INDEX = ("--index-policy", "index.txt")
+STATUS = ("--key", "acme.key", "--policy", "policy.txt")
 UNBOUND = ("--without", "binding")
 
 
@@ -40,10 +41,11 @@ UNBOUND = ("--without", "binding")
 def command(folder: Path | None) -> None:
     """Run the whole story on this machine in under a minute.
 
-    A log and four witnesses run as processes of their own on loopback. A vendor measures and publishes a release, an
-    outsider proves it offline, a machine that runs it is verified. Reports of other machines and about other questions,
-    a tampered statement, a proof without the quorum and a second view of the log are refused. All files stay in a
-    folder that is named at the end, no process does.
+    A log, four witnesses and three that rebuild its index run as processes of their own on loopback. A vendor publishes
+    a release and allows it, an outsider proves that offline, a machine that runs it is verified from one file. Reports
+    of other machines and about other questions are refused. The next release is allowed, the first one withdrawn, and
+    verifiers are told; an operator who hides a withdrawal is caught, and so is one who shows a second view of the log.
+    All files stay in a folder that is named at the end, no process does.
 
     The machine's report is a real one where test vectors are at hand (TEELOG_VECTORS), otherwise forged.
 
@@ -76,57 +78,85 @@ class Story:
         self.machine = demo_machine.find(folder)
         self.steps: list[dict[str, Any]] = []
         self.fork_proof = ""
+        self.log = 0
+        self.witnesses: dict[str, int] = {}
+        self.semantic: dict[str, int] = {}
 
     def tell(self) -> None:
         """Tells all of it. Raises TeelogError where something does not end as it must."""
         _say(f"Everything happens in {self.folder}")
-        ports = demo_processes.free_ports(1 + len(WITNESSES))
-        log, witnesses = ports[0], dict(zip(WITNESSES, ports[1:], strict=True))
-        self.set_up(log, witnesses)
+        self.log, *ports = demo_processes.free_ports(1 + len(WITNESSES) + len(SEMANTIC))
+        self.witnesses = dict(zip(WITNESSES, ports, strict=False))
+        self.semantic = dict(zip(SEMANTIC, ports[len(WITNESSES) :], strict=True))
+        self.set_up()
         self.publish()
         self.prove()
         reports = self.machine.put_reports(self.folder / "regs.json")
         self.verify_machine(reports["report"])
         self.refuse_machines(reports)
         self.go_on()
-        self.refuse(witnesses)
+        self.withdraw(reports["report"])
+        self.refuse()
+        self.hide()
+        self.fork()
 
     # -- the acts -----------------------------------------------------------------------------------------------------
 
-    def set_up(self, log: int, witnesses: dict[str, int]) -> None:
+    def set_up(self) -> None:
         _say("1. An operator makes a log, four others make a witness each; 3 of the 4 must cosign")
         self.run("log", "init", "LOG", "--origin", ORIGIN, show=0)
+        url = f"http://127.0.0.1:{self.log}"
         self.together(
             [["witness", "init", name, "--name", f"witness.example/{name.lower()}"] for name in WITNESSES],
             [["witness", "add-log", name, "LOG/log.vkey"] for name in WITNESSES],
         )
+        self.policy("LOG/log.vkey", url, self.witnesses, QUORUM, "policy.txt")
+        self.run("policy", "check", "policy.txt", show=5)
+        _say("2. Three more read the whole log: they cosign its index once they have rebuilt it, and nothing else")
+        self.together(
+            [["witness", "init", name, "--name", f"semantic.example/{name.lower()}"] for name in SEMANTIC],
+            [
+                ["witness", "add-log", name, "LOG/index/log.vkey", "--main", "LOG/log.vkey", "--url", url]
+                for name in SEMANTIC
+            ],
+        )
+        self.policy("LOG/index/log.vkey", f"{url}/index", self.semantic, SEMANTIC_QUORUM, "index.txt")
+        for name, port in self.witnesses.items():
+            self.serve(name, "witness", "serve", name, "--listen", f"127.0.0.1:{port}")
+        for name, port in self.semantic.items():
+            self.serve(name, "witness", "serve", name, "--listen", f"127.0.0.1:{port}", "--semantic")
+        for name in (*WITNESSES, *SEMANTIC):
+            self.servers.wait(name)
+        self.serve_log(*INDEX)
+
+    def policy(self, vkeys: str, url: str, witnesses: Mapping[str, int], quorum: int, to: str) -> None:
         asked = [
             word
             for name, port in witnesses.items()
             for word in ("--witness", f"{name}/witness.vkeys", "--url", f"http://127.0.0.1:{port}")
         ]
-        where = ("--log", "LOG/log.vkey", "--url", f"http://127.0.0.1:{log}")
-        self.run("policy", "new", *where, *asked, "--quorum", str(QUORUM), to="policy.txt")
-        self.run("policy", "check", "policy.txt", show=5)
-        for name, port in witnesses.items():
-            self.serve(name, "witness", "serve", name, "--listen", f"127.0.0.1:{port}")
-        for name in WITNESSES:
-            self.servers.wait(name)
-        self.serve("LOG", "log", "serve", "LOG", "--listen", f"127.0.0.1:{log}", "--policy", "policy.txt")
+        self.run("policy", "new", "--log", vkeys, "--url", url, *asked, "--quorum", str(quorum), to=to)
+
+    def serve_log(self, *index: str) -> None:
+        listen = ("--listen", f"127.0.0.1:{self.log}")
+        self.serve("LOG", "log", "serve", "LOG", *listen, "--policy", "policy.txt", *index)
         self.servers.wait("LOG")
 
     def publish(self) -> None:
-        _say("2. A vendor makes a key; the log's operator allows the vendor's namespace")
+        _say("3. A vendor makes a key; the log's operator allows the vendor's namespace")
         self.run("key", "generate", "--name", NAMESPACE, "--out", "acme.key", show=0)
         self.run("key", "generate", "--name", "verifier.example", "--out", "verifier.key", show=0)
         roles = ("--owner", "acme.key", "--release", "acme.key", "--status", "acme.key", "--result", "verifier.key")
         self.run("namespace", "new", "--namespace", NAMESPACE, "--log", ORIGIN, *roles, "--out", "ns.json", show=0)
         self.run("log", "allow", "LOG", "ns.json", show=2)
 
-        _say("3. The vendor measures what the TEE will run, and signs and publishes that as a release")
+        _say("4. The vendor measures what the TEE will run, and signs and publishes that as a release")
         self.machine.put_programs()
         self.run("measure", "sev-snp", *self.machine.launch, "--json", to="regs.json")
         self.release("1.4.2", 3, "release")
+
+        _say("5. A release allows nothing by itself: a status says which ones are allowed")
+        self.run("release", "allow", "release.json", *STATUS, *INDEX, "--yes", show=3)
 
     def release(self, version: str, svn: int, name: str) -> None:
         file = f"{name}.json"
@@ -136,33 +166,34 @@ class Story:
         self.run("release", "publish", file, "--policy", "policy.txt", "--out", f"{name}.tlog-proof", show=6)
 
     def prove(self) -> None:
-        _say("4. An outsider with the files, the policy and no network: the proof holds, the program measures the same")
+        _say("6. An outsider with the files, the policy and no network: the proof holds, the program measures the same")
         self.verify("release.json", "release.tlog-proof", show=5)
         self.run("measure", "sev-snp", *self.machine.launch, "--expect", "release.json", show=0)
 
     def verify_machine(self, report: Report) -> None:
-        _say(
-            "5. A machine hands out its report; a verifier judges it offline by a trust file, and publishes the verdict"
-        )
+        _say("7. A machine hands out its report; a verifier judges it offline, from one file and the trust file")
         _say(f"    {self.machine.said}")
-        self.run("trust", "new", "--policy", "policy.txt", "--stream", STREAM, "--out", "trust.toml", show=0)
-        self.run("trust", "pin", "trust.toml", "ns.json", show=1)
-        roots = self.machine.roots()
-        if roots is not None:
-            trust = self.folder / "trust.toml"
-            output.write_file(self.folder / "forged-roots.toml", roots.encode())
-            output.write_file(trust, trust.read_bytes() + roots.encode())
-            _say("  $ cat forged-roots.toml >> trust.toml", *(f"    {line}" for line in roots.splitlines()))
-        both = ("--out", "release.tlog-proof", "--out", "ns.tlog-proof")
-        self.run("proof", "get", "release.json", "ns.json", "--policy", "policy.txt", *both, show=0)
+        self.trust("trust.toml", "24h")
+        self.run("bundle", "get", STREAM, "--trust", "trust.toml", "--out", "acme.teelog", show=3)
         _say(*_wrapped(f'  $ same="{" ".join(SAME)}"'))
         result = ("--result-key", "verifier.key", "--result-out", "result.jwt")
         self.appraise(report, *UNBOUND, *result, show=24)
         publish = ("result", "publish", "result.jwt", "--policy", "policy.txt", "--out", "result.tlog-proof")
         self.run(*publish, show=3)
 
+    def trust(self, file: str, max_age: str) -> None:
+        policies = ("--policy", "policy.txt", "--index-policy", "index.txt")
+        self.run("trust", "new", *policies, "--stream", STREAM, "--max-age", max_age, "--out", file, show=0)
+        self.run("trust", "pin", file, "ns.json", show=1)
+        roots = self.machine.roots()
+        if roots is not None:
+            path = self.folder / file
+            output.write_file(self.folder / "forged-roots.toml", roots.encode())
+            output.write_file(path, path.read_bytes() + roots.encode())
+            _say(f"  $ cat forged-roots.toml >> {file}", *(f"    {line}" for line in roots.splitlines()))
+
     def refuse_machines(self, reports: Mapping[str, Report]) -> None:
-        _say("6. Another program, a flipped bit, a debug guest, a replay, an output that the report does not bind")
+        _say("8. Another program, a flipped bit, a debug guest, a replay, an output that the report does not bind")
         good = reports["report"]
         self.appraise(reports["another"], *UNBOUND, cause="measurement")
         self.appraise(reports["flipped"], *UNBOUND, cause="hardware")
@@ -172,27 +203,63 @@ class Story:
         self.appraise(good, "--binds", "answer.json", cause="binding")
 
     def go_on(self) -> None:
-        _say("7. One witness dies: the log goes on, 3 of 4 are enough")
-        self.servers.stop("W4")
+        _say("9. One witness of each kind dies: the log goes on; the next release is allowed beside the first")
+        self.servers.stop("W4", "S3")
         self.release("1.4.3", 4, "next")
+        self.run("release", "allow", "next.json", *STATUS, *INDEX, "--yes", show=0)
+        self.run("release", "list", STREAM, "--policy", "policy.txt", *INDEX, show=4)
 
-    def refuse(self, witnesses: dict[str, int]) -> None:
-        _say("8. Someone changes one number in the signed statement")
+    def withdraw(self, report: Report) -> None:
+        _say("10. A flaw is found in 1.4.2: it is withdrawn, and it is said when that binds everyone")
+        self.trust("impatient.toml", f"{IMPATIENT}s")
+        self.run("bundle", "get", STREAM, "--release", "1.4.2", "--trust", "trust.toml", "--out", "old.teelog", show=0)
+        fetched = time.time()
+        withdraw = ("release", "withdraw", f"{STREAM}@1.4.2", "--cause", "CVE-2026-1234")
+        self.run(*withdraw, *STATUS, *INDEX, show=6)
+        _say("    A machine still hands out the bundle of before. For a verifier who wants no view older than")
+        _say(f"    {IMPATIENT} s it is stale {IMPATIENT} s later; the bundle of now says why")
+        time.sleep(max(0.0, fetched + IMPATIENT + 1 - time.time()))
+        stale = ("--bundle", "old.teelog", "--trust", "impatient.toml")
+        self.appraise(report, *UNBOUND, cause="fresh", bundle=stale)
+        get = ("bundle", "get", STREAM, "--release", "1.4.2", "--withdrawn", "--trust", "trust.toml")
+        self.run(*get, "--out", "new.teelog", expect=1, show=3)
+        self.appraise(report, *UNBOUND, cause="allowed-now", bundle=("--bundle", "new.teelog", "--trust", "trust.toml"))
+        self.run("release", "list", STREAM, "--policy", "policy.txt", *INDEX, show=5)
+
+    def refuse(self) -> None:
+        _say("11. Someone changes one number in the signed statement")
         demo_attacks.tamper(self.folder / "release.json", self.folder / "tampered.json")
         self.verify("tampered.json", "release.tlog-proof", expect=1)
         self.run(*("release", "publish", "tampered.json", "--policy", "policy.txt", "--out", "x.tlog-proof"), expect=1)
 
-        _say("9. Someone shows a proof that two of the witnesses never cosigned")
+        _say("12. Someone shows a proof that two of the witnesses never cosigned")
         demo_attacks.strip(self.folder / "release.tlog-proof", self.folder / "few.tlog-proof", keep=2)
         self.verify("release.json", "few.tlog-proof", expect=1)
 
-        _say("10. The log's operator signs a second view, without release 1.4.3, and asks the witnesses to cosign it")
+    def hide(self) -> None:
+        _say("13. 1.4.3 is withdrawn too. The log takes that, and its operator keeps it out of the index")
+        self.servers.stop("LOG")
+        self.serve_log()  # whoever signs the index by hand lets no server do it
+        withdraw = ("release", "withdraw", f"{STREAM}@1.4.3", "--cause", "CVE-2026-2345", "--no-wait")
+        self.run(*withdraw, *STATUS, show=3)
+        self.servers.stop("LOG")
+        liar = self.folder / "LIAR"
+        request = demo_hiding.hide(self.folder / "LOG", liar)
+        running = {name: port for name, port in self.semantic.items() if name != "S3"}
+        for name, answer in demo_hiding.answers(request, liar, self.log, running).items():
+            _say(f"    {name} answers {answer}")
+        self.run("checkpoint", "verify", "LIAR/index/checkpoint", "--policy", "index.txt", expect=1)
+        _say("    Anyone who reads the log finds it out, and has proof")
+        self.run("monitor", "once", "LIAR", "--policy", "policy.txt", *INDEX, expect=5, show=3)
+
+    def fork(self) -> None:
+        _say("14. The log's operator signs a second view, without the last entry, and asks the witnesses to cosign it")
         view = self.folder / "second-view.checkpoint"
-        for name, answer in demo_attacks.fork(self.folder / "LOG", ORIGIN, view, witnesses, dead=("W4",)).items():
+        for name, answer in demo_attacks.fork(self.folder / "LOG", ORIGIN, view, self.witnesses, dead=("W4",)).items():
             _say(f"    {name} answers {answer}")
         self.run("checkpoint", "verify", view.name, "--policy", "policy.txt", expect=1)
 
-        _say("11. The witnesses kept both views: a proof of misbehaviour that anyone verifies, offline")
+        _say("15. The witnesses kept both views: a proof of misbehaviour that anyone verifies, offline")
         self.run("witness", "forks", "W1", "--out", "forks", show=1)
         kept = sorted(path.name for path in (self.folder / "forks").iterdir())
         if not kept:
@@ -205,12 +272,16 @@ class Story:
     def verify(self, file: str, proof: str, *, expect: int = 0, show: int = 4) -> None:
         self.run("proof", "verify", file, "--proof", proof, "--policy", "policy.txt", expect=expect, show=show)
 
-    def appraise(self, report: Report, *more: str, cause: str | None = None, show: int = 3) -> None:
-        """`teelog verify`. cause: the check that must fail, and be named as the cause."""
+    def appraise(
+        self, report: Report, *more: str, cause: str | None = None, show: int = 3, bundle: Sequence[str] = ()
+    ) -> None:
+        """`teelog verify`. cause: the check that must fail, and be named as the cause. bundle: and trust, if others."""
         evidence = ("--evidence", f"{report.name}.bin", "--endorsement", report.certificates)
         words = (*evidence, "--report-data", report.report_data, *more)
-        ran = demo_processes.command(("verify", *SAME, *words), self.folder)
-        _say(*_wrapped("  $ teelog verify $same " + shlex.join(words)))
+        given = (*bundle, "--stream", STREAM) if bundle else SAME
+        ran = demo_processes.command(("verify", *given, *words), self.folder)
+        shown = shlex.join([*given, *words]) if bundle else "$same " + shlex.join(words)
+        _say(*_wrapped("  $ teelog verify " + shown))
         self.judge(ran, 0 if cause is None else 1, show, f"error: {cause}: " if cause else "")
 
     def run(self, *arguments: str, expect: int = 0, show: int = 4, to: str | None = None) -> None:
@@ -287,10 +358,12 @@ def _report(story: Story, seconds: float) -> None:
             "  $ teelog release show release.json",
             "  $ teelog proof show release.tlog-proof",
             "  $ teelog proof verify release.json --proof release.tlog-proof --policy policy.txt --max-age 24h",
+            "  $ teelog bundle show old.teelog",
             "  $ teelog evidence show report.bin",
             "  $ teelog result show result.jwt --key verifier.key.pub",
             "  $ teelog entry 2 --policy policy.txt --from LOG",
             "  $ teelog log fsck LOG",
+            "  $ teelog monitor once LOG --policy policy.txt --index-policy index.txt --namespace acme.example",
             "  $ teelog checkpoint compare second-view.checkpoint LOG --policy policy.txt --out mine.teelog-fork",
             f"  $ teelog fork verify {story.fork_proof} --policy policy.txt",
         ],

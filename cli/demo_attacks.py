@@ -57,10 +57,11 @@ def fork(
     signed = note.encode(body, lines)
     target.write_bytes(signed)
     request = witness.AddCheckpoint(len(hashes), (), signed).encode()
-    return asyncio.run(_ask(request, {name: port for name, port in witnesses.items() if name not in dead}))
+    return asyncio.run(ask(request, {name: port for name, port in witnesses.items() if name not in dead}))
 
 
-async def _ask(request: bytes, witnesses: Mapping[str, int]) -> dict[str, str]:
+async def ask(request: bytes, witnesses: Mapping[str, int]) -> dict[str, str]:
+    """What each witness answers to an add-checkpoint request, by its name."""
     from teelog.client.http import HttpClient
     from teelog.errors import TeelogError
 
