@@ -141,6 +141,8 @@ class Platform(Protocol):
 MODULES: Mapping[str, str] = MappingProxyType(
     {
         "sev-snp": "teelog.evidence.sev_snp",
+        "tdx": "teelog.evidence.tdx",
+        "sgx": "teelog.evidence.sgx",
     }
 )
 """The platforms that this version appraises: the names of statements and of the trust file -> the module of each."""
