@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from teelog.bundle import Bundle, Included, Lookup
@@ -203,6 +204,7 @@ class Ledger:
         self.honest = IndexMap(origin)
         self.shown = self.honest if rewrite is None else IndexMap(origin, rewrite)
         self._input_size = 0
+        self._statements: dict[str, int] = {}
 
     # -- what is logged -----------------------------------------------------------------------------------------------
 
@@ -211,6 +213,8 @@ class Ledger:
         index = len(self.entries)
         self.entries.append(entry)
         self.tree.append(rfc6962.leaf_hash(entry))
+        with suppress(TeelogError):
+            self._statements.setdefault(dsse.parse(entry).statement_id, index)
         for each in {self.honest, self.shown}:
             each.take(entry, index)
         return index
@@ -224,13 +228,10 @@ class Ledger:
 
     def find(self, statement: str) -> int:
         """The index of the first entry with this statement id. Raises ValueError."""
-        for index, entry in enumerate(self.entries):
-            try:
-                if dsse.parse(entry).statement_id == statement:
-                    return index
-            except TeelogError:
-                continue
-        raise ValueError(f"no entry has the statement id {statement}")
+        found = self._statements.get(statement)
+        if found is None:
+            raise ValueError(f"no entry has the statement id {statement}")
+        return found
 
     # -- publication --------------------------------------------------------------------------------------------------
 
