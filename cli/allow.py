@@ -16,9 +16,9 @@ from teelog.cli import binding, keyref, online, output, publish, standing, state
 from teelog.cli import policy as policies
 from teelog.cli.binding import Bound
 from teelog.cli.duration import DURATION
+from teelog.cli.proof import utc
 from teelog.cli.standing import Asked, Wanted
 from teelog.errors import MalformedError, NotEstablished, RefusedError, UntrustedKey
-from teelog.evidence.certificates import utc
 from teelog.statement import chain, draft, names, status
 from teelog.statement.chain import Last, Terms
 from teelog.statement.draft import Draft

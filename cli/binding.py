@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass
 
@@ -38,6 +37,8 @@ def wait(asked: Asked, stream: Stream, index: int, before: Status | None) -> Bou
 
 
 async def _wait(asked: Asked, stream: Stream, index: int, before: Status | None) -> Bound:
+    import asyncio
+
     from teelog.client.http import HttpClient
     from teelog.client.source import HttpSource
 

@@ -15,8 +15,8 @@ from teelog.cli import bundle_refresh, files, findings, memory, online, output, 
 from teelog.cli import policy as policies
 from teelog.cli import trust as trusts
 from teelog.cli.allow import stream_type
+from teelog.cli.proof import utc
 from teelog.errors import MalformedError
-from teelog.evidence.certificates import utc
 from teelog.statement import draft
 from teelog.statement.names import Stream
 from teelog.statement.status import StatusPredicate

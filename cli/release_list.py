@@ -12,9 +12,9 @@ import click
 from teelog.cli import moment, online, output, standing, statuses
 from teelog.cli import policy as policies
 from teelog.cli.allow import stream_type
+from teelog.cli.proof import utc
 from teelog.cli.standing import Asked
 from teelog.errors import NotEstablished
-from teelog.evidence.certificates import utc
 from teelog.statement.names import Stream
 from teelog.statement.release import Release
 from teelog.statement.status import Status

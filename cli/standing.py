@@ -6,7 +6,6 @@ command reads the whole log and finds out by itself.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import os
@@ -217,6 +216,8 @@ async def current_index(
     complete: raise UnavailableError where it does not get there in time; otherwise that is told, and it is given as it
     is.
     """
+    import asyncio
+
     from teelog.tlog.policy import verify_checkpoint
 
     size = verify_checkpoint(await source.checkpoint(), asked.main).checkpoint.size
