@@ -10,11 +10,10 @@ import hmac
 from collections.abc import Sequence
 
 from teelog.errors import VerificationError
+from teelog.evidence.dcap import enclave_report, td_report
 from teelog.evidence.dcap.collateral import MAX_LEVELS, IsvLevel, Module, QeIdentity, SvnComponent, TcbInfo, unhex
 from teelog.evidence.dcap.pck import Pck
 from teelog.evidence.dcap.quote import SGX, Quote
-from teelog.evidence.sgx import report as sgx_report
-from teelog.evidence.tdx import report as tdx_report
 
 REVOKED, OUT_OF_DATE = "Revoked", "OutOfDate"
 _COMPONENTS = 16
@@ -32,7 +31,7 @@ def status(quote: Quote, platform: Pck, info: TcbInfo, identity: QeIdentity) -> 
     parts = [_enclave(quote, identity)]
     svn: bytes | None = None
     if quote.header.tee_type != SGX:
-        report = tdx_report.parse(quote.body)
+        report = td_report.parse(quote.body)
         svn = report.tee_tcb_svn
         parts += _module(report, info)
     own, advisories = _platform(platform, svn, info)
@@ -67,7 +66,7 @@ def _covers(own: Sequence[int], level: Sequence[SvnComponent], start: int = 0) -
 
 
 def _enclave(quote: Quote, identity: QeIdentity) -> tuple[str, Sequence[str]]:
-    report = sgx_report.parse(quote.qe_report)
+    report = enclave_report.parse(quote.qe_report)
     wanted = "QE" if quote.header.tee_type == SGX else "TD_QE"
     if identity.id != wanted:
         raise VerificationError("the identity is another enclave's", expected=wanted, actual=identity.id[:20])
@@ -87,7 +86,7 @@ def _enclave(quote: Quote, identity: QeIdentity) -> tuple[str, Sequence[str]]:
     return _level(identity.tcb_levels, report.isv_svn, "quoting enclave")
 
 
-def _module(report: tdx_report.Report, info: TcbInfo) -> list[tuple[str, Sequence[str]]]:
+def _module(report: td_report.Report, info: TcbInfo) -> list[tuple[str, Sequence[str]]]:
     """The module's own level, none for modules of version 0: their state is in the platform's."""
     svn, version = report.tee_tcb_svn[0], report.tee_tcb_svn[1]
     if version == 0:
@@ -103,7 +102,7 @@ def _module(report: tdx_report.Report, info: TcbInfo) -> list[tuple[str, Sequenc
     return [_level(found.tcb_levels, svn, "TDX module")]
 
 
-def _check_module(report: tdx_report.Report, module: Module) -> None:
+def _check_module(report: td_report.Report, module: Module) -> None:
     signer = unhex(module.mrsigner, "mrsigner", 48)
     if not hmac.compare_digest(report.mrsignerseam, signer):
         raise VerificationError(

@@ -1,5 +1,5 @@
-"""Intel SGX quotes, version 3: report.py (bytes to fields), teelog.evidence.dcap (signatures to a pinned root, TCB
-status), policy.py (fields against a policy).
+"""Intel SGX quotes, version 3: teelog.evidence.dcap (bytes to fields, signatures to a pinned root, TCB status),
+policy.py (fields against a policy).
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from teelog.evidence.dcap import enclave_report
 from teelog.evidence.dcap import quote as quotes
+from teelog.evidence.dcap.enclave_report import Report
 from teelog.evidence.dcap.evidence import Quoted
 from teelog.evidence.platform import NOTHING
-from teelog.evidence.sgx import policy, report
-from teelog.evidence.sgx.report import Report
+from teelog.evidence.sgx import policy
 from teelog.verdict import Finding
 
 
@@ -39,7 +40,7 @@ class Sgx(Quoted):
         return policy.facts(self.report)
 
     def fields(self) -> Mapping[str, object]:
-        return {**quotes.fields(self.quote), **report.fields(self.report)}
+        return {**quotes.fields(self.quote), **enclave_report.fields(self.report)}
 
     def configuration(self, floor: Mapping[str, object] = NOTHING, require: Mapping[str, object] = NOTHING) -> Finding:
         return policy.configuration(self.report, self.found, floor, require)
@@ -51,7 +52,7 @@ def looks_like(raw: bytes) -> bool:
 
 def parse(raw: bytes) -> Sgx:
     quote = quotes.parse(raw, quotes.SGX)
-    parsed = report.parse(quote.body)
+    parsed = enclave_report.parse(quote.body)
     return Sgx(quote, parsed.report_data, parsed)
 
 

@@ -16,9 +16,9 @@ import msgspec
 from teelog import strict
 from teelog.evidence import tables
 from teelog.evidence.dcap import policy as dcap
+from teelog.evidence.dcap.enclave_report import Report
 from teelog.evidence.dcap.policy import Svn, TcbPolicy
 from teelog.evidence.dcap.verify import Platform
-from teelog.evidence.sgx.report import Report
 from teelog.verdict import Check, Finding, failed, not_established, verified
 
 _ConfigId = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{128}\Z")]

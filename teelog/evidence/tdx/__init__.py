@@ -1,5 +1,5 @@
-"""Intel TDX quotes, versions 4 and 5: report.py (bytes to fields), teelog.evidence.dcap (signatures to a pinned root,
-TCB status), policy.py (fields against a policy), event_log.py (what explains the RTMRs).
+"""Intel TDX quotes, versions 4 and 5: teelog.evidence.dcap (bytes to fields, signatures to a pinned root, TCB status),
+policy.py (fields against a policy), event_log.py (what explains the RTMRs).
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from typing import ClassVar
 
 from teelog.errors import MalformedError
 from teelog.evidence.dcap import quote as quotes
+from teelog.evidence.dcap import td_report
 from teelog.evidence.dcap.evidence import Quoted
+from teelog.evidence.dcap.td_report import Report
 from teelog.evidence.platform import NOTHING
-from teelog.evidence.tdx import event_log, policy, report
-from teelog.evidence.tdx.report import Report
+from teelog.evidence.tdx import event_log, policy
 from teelog.verdict import Check, Finding, failed
 
 
@@ -41,7 +42,7 @@ class Tdx(Quoted):
         return policy.facts(self.report)
 
     def fields(self) -> Mapping[str, object]:
-        return {**quotes.fields(self.quote), **report.fields(self.report)}
+        return {**quotes.fields(self.quote), **td_report.fields(self.report)}
 
     def configuration(self, floor: Mapping[str, object] = NOTHING, require: Mapping[str, object] = NOTHING) -> Finding:
         return policy.configuration(self.report, self.found, floor, require)
@@ -60,7 +61,7 @@ def looks_like(raw: bytes) -> bool:
 
 def parse(raw: bytes) -> Tdx:
     quote = quotes.parse(raw, quotes.TDX)
-    parsed = report.parse(quote.body)
+    parsed = td_report.parse(quote.body)
     return Tdx(quote, parsed.report_data, parsed)
 
 

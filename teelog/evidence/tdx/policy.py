@@ -17,8 +17,8 @@ from teelog import strict
 from teelog.evidence import tables
 from teelog.evidence.dcap import policy as dcap
 from teelog.evidence.dcap.policy import TcbPolicy
+from teelog.evidence.dcap.td_report import Report
 from teelog.evidence.dcap.verify import Platform
-from teelog.evidence.tdx.report import Report
 from teelog.verdict import Check, Finding, failed, not_established, verified
 
 _Digest = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{96}\Z")]
