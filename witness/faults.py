@@ -5,7 +5,8 @@ from __future__ import annotations
 from teelog.client.log import LogReader
 from teelog.client.source import TileSource
 from teelog.index import fault
-from teelog.index.fault import Cause, IndexFault, Omission, Placed
+from teelog.index.fault import Cause, IndexFault, Omission
+from teelog.index.placed import Placed, placed
 from teelog.tlog.checkpoint import Checkpoint
 from teelog.witness.audit import Names, WrongIndex, reading
 
@@ -40,4 +41,4 @@ def omitted(names: Names, note: bytes, leaf: Placed, found: Omission) -> IndexFa
 
 
 async def _placed(reader: LogReader, number: int) -> Placed:
-    return fault.placed(number, await reader.entry(number), await reader.prove_inclusion(number))
+    return placed(number, await reader.entry(number), await reader.prove_inclusion(number))

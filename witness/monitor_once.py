@@ -30,6 +30,7 @@ from teelog.errors import (
 )
 from teelog.index import fault, leaf
 from teelog.index.fault import Cause, IndexFault, LeafError
+from teelog.index.placed import placed
 from teelog.statement.index_map import Mapped
 from teelog.tlog.checkpoint import Checkpoint, open_checkpoint
 from teelog.tlog.fork import ForkProof, find_fork
@@ -332,7 +333,7 @@ async def _explain(
         return
     if found is None:
         return
-    proof = faults.omitted(names, head.note, fault.placed(size - 1, data, path), found)
+    proof = faults.omitted(names, head.note, placed(size - 1, data, path), found)
     shown = fault.verify(proof)
     assert shown.omitted is not None
     where = shown.omitted[1].decode("ascii", "replace").strip().replace("\n", " ")

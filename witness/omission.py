@@ -15,10 +15,10 @@ from teelog.errors import NotEstablished
 from teelog.index import fault, keys
 from teelog.index.fault import Neighbour, Omission
 from teelog.index.keys import Kind
-from teelog.index.lists import PAGE, Value, list_leaf
+from teelog.index.lists import PAGE, Value
 from teelog.indexing.reader import IndexReader
 from teelog.statement.index_map import Mapped
-from teelog.tlog import rfc6962
+from teelog.witness import claimed
 
 MAX_ENTRIES = 10_000  # whose keys are kept
 MAX_KEYS = 1_000  # keys asked for
@@ -64,26 +64,17 @@ def _first_missing(honest: IndexReader, key: bytes, right: Value, shown: Sequenc
 async def _prove(
     remote: RemoteIndex, key: bytes, found: Found | None, proof: bytes, shown: Sequence[int], missing: int
 ) -> Omission:
-    entry = fault.placed(missing, await remote.log.entry(missing), await remote.log.prove_inclusion(missing))
-    if found is None:
-        return fault.omission(entry, key, None, proof)
+    entry = await claimed.entry(remote, missing)
     place = bisect.bisect(shown, missing)
-    before = await _neighbour(remote, found, place - 1) if place else None
-    after = await _neighbour(remote, found, place) if place < len(shown) else None
-    return fault.omission(entry, key, found.value, proof, before, after)
+    before = await _neighbour(remote, found, place - 1) if found is not None and place else None
+    after = await _neighbour(remote, found, place) if found is not None and place < len(shown) else None
+    claims = await claimed.gather(remote, key, missing, place)
+    return fault.omission(entry, key, None if found is None else found.value, proof, before, after, claims)
 
 
 async def _neighbour(remote: RemoteIndex, found: Found, position: int) -> Neighbour:
-    """An element with its path: within its page, then the page's own."""
-    number, offset = divmod(position, PAGE)
-    indices, path = await remote.proven_page(found, number)
-    leaves = [list_leaf(index) for index in indices]
-
-    def read(nodes: Sequence[tuple[int, int]]) -> list[bytes]:
-        return [rfc6962.root_of_leaves(leaves[i << level : (i + 1) << level]) for level, i in nodes]
-
-    inner = rfc6962.prove_inclusion(offset, len(leaves), read)
-    return fault.neighbour(position, indices[offset], [*inner, *path])
+    index, path = await claimed.element(remote, found, position)
+    return fault.neighbour(position, index, path)
 
 
 class Recent:

@@ -16,7 +16,6 @@ proves that the log signed another for so many entries: who replays these knows 
 
 from __future__ import annotations
 
-import base64
 import enum
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -27,23 +26,24 @@ from teelog import strict
 from teelog.errors import (
     ConfigError,
     MalformedError,
-    ProofError,
     SignatureError,
     TeelogError,
     UntrustedKey,
     VerificationError,
 )
-from teelog.index import keys
+from teelog.index import claims, keys
+from teelog.index.claims import Listed
 from teelog.index.keys import Kind
 from teelog.index.leaf import IndexLeaf, main_of, origin_of
 from teelog.index.lists import Value, verify_element
+from teelog.index.placed import Placed, b64, included, number, path_of, unb64
 from teelog.index.proof import verify_lookup
 from teelog.statement import strict_json
 from teelog.statement.effective import MemoryState
 from teelog.statement.index_map import map_entry
 from teelog.tlog import vkey
 from teelog.tlog.checkpoint import Checkpoint, claimed_origin, open_checkpoint
-from teelog.tlog.rfc6962 import HASH_LENGTH, MAX_HASHES, leaf_hash, verify_inclusion
+from teelog.tlog.rfc6962 import HASH_LENGTH
 from teelog.tlog.vkey import LOG_TYPES, SignatureType, VerifierKey
 
 SCHEMA = "teelog-index-fault/v1"
@@ -97,14 +97,6 @@ def open_leaf(data: bytes, main: Iterable[VerifierKey], origin: str) -> tuple[In
 # -- the file ---------------------------------------------------------------------------------------------------------
 
 
-class Placed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Something at a place in a tree. data, path: base64. index: decimal."""
-
-    index: str
-    data: str
-    path: tuple[str, ...]
-
-
 class Neighbour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An element of a list. position, index: decimal. path: base64, for ``lists.verify_element``."""
 
@@ -117,6 +109,7 @@ class Omission(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     """An entry that is missing in a list. key: base64. value: what the trie holds under it, base64; absent: nothing.
 
     proof: base64, for ``proof.verify_lookup``. before, after: the neighbours that skip the entry; absent at an end.
+    claims: by which the entry took effect, where the key is of an effective list.
     """
 
     entry: Placed
@@ -125,6 +118,7 @@ class Omission(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     value: str | None = None
     before: Neighbour | None = None
     after: Neighbour | None = None
+    claims: tuple[Listed, ...] = ()
 
 
 class IndexFault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -166,12 +160,8 @@ def main_origin(fault: IndexFault) -> str:
     return main_of(claimed_origin(fault.checkpoint.encode()))
 
 
-def placed(index: int, data: bytes, path: Sequence[bytes]) -> Placed:
-    return Placed(str(index), _b64(data), tuple(map(_b64, path)))
-
-
 def neighbour(position: int, index: int, path: Sequence[bytes]) -> Neighbour:
-    return Neighbour(str(position), str(index), tuple(map(_b64, path)))
+    return Neighbour(str(position), str(index), tuple(map(b64, path)))
 
 
 def omission(
@@ -181,8 +171,10 @@ def omission(
     proof: bytes,
     before: Neighbour | None = None,
     after: Neighbour | None = None,
+    claims: Sequence[Listed] = (),
 ) -> Omission:
-    return Omission(entry, _b64(key), _b64(proof), None if value is None else _b64(value.encode()), before, after)
+    held = None if value is None else b64(value.encode())
+    return Omission(entry, b64(key), b64(proof), held, before, after, tuple(claims))
 
 
 # -- verification -----------------------------------------------------------------------------------------------------
@@ -218,7 +210,7 @@ def verify(
     main = tuple(key for key in main if key.type is SignatureType.ED25519)
     origin = main_origin(fault)
     head = open_checkpoint(fault.checkpoint.encode(), index, origin_of(origin)).checkpoint
-    number, data = _included(fault.leaf, head, "leaf")
+    place, data = included(fault.leaf, head, "leaf")
     try:
         leaf, found = open_leaf(data, main, origin)
     except LeafError as error:
@@ -226,12 +218,12 @@ def verify(
             raise VerificationError(
                 "the leaf is wrong in another way", expected=fault.cause, actual=error.cause
             ) from error
-        return VerifiedFault(origin, fault.cause, head, number, proven=True)
-    shown = VerifiedFault(origin, fault.cause, head, number, False, found, leaf.map_root)
+        return VerifiedFault(origin, fault.cause, head, place, proven=True)
+    shown = VerifiedFault(origin, fault.cause, head, place, False, found, leaf.map_root)
     if fault.cause is Cause.INPUT_SHRINKS and fault.previous is not None:
-        before, earlier = _included(fault.previous, head, "leaf before")
+        before, earlier = included(fault.previous, head, "leaf before")
         _, larger = open_leaf(earlier, main, origin)
-        if before >= number or larger.size <= found.size:
+        if before >= place or larger.size <= found.size:
             raise VerificationError("the input does not shrink", expected=f"below {larger.size}", actual=found.size)
         return replace(shown, proven=True)
     if fault.cause is not Cause.MAP_ROOT:
@@ -246,18 +238,35 @@ def verify(
 def _verify_omission(found: Omission, shown: VerifiedFault) -> VerifiedFault:
     assert shown.input is not None
     assert shown.map_root is not None
-    index, entry = _included(found.entry, shown.input, "entry")
-    key = _unb64(found.key, "key")
+    index, entry = included(found.entry, shown.input, "entry")
+    key = unb64(found.key, "key")
     kind, _ = keys.parse(key)
-    value = None if found.value is None else Value.parse(_unb64(found.value, "value"))
-    proof = _unb64(found.proof, "proof")
+    value = None if found.value is None else Value.parse(unb64(found.value, "value"))
+    proof = unb64(found.proof, "proof")
     verify_lookup(shown.map_root, key, None if value is None else value.encode(), proof)
     _check_skipped(found, index, value)
-    # Of these kinds the entry alone decides; of the others everything before it does, too.
+    # Of these kinds the entry alone decides; of the others all before it: by a replay, or by what the index claims.
     alone = kind in ALONE
     if alone and key not in map_entry(entry, index, MemoryState(shown.origin)).keys:
         raise VerificationError("the entry does not belong under the key", actual=key[:80])
+    if found.claims and not alone:
+        _check_claims(found, shown, entry, index, key)
+        alone = True
     return replace(shown, proven=alone, omitted=(index, key))
+
+
+def _check_claims(found: Omission, shown: VerifiedFault, entry: bytes, index: int, key: bytes) -> None:
+    """By the index's own lists the entry took effect."""
+    assert shown.input is not None
+    assert shown.map_root is not None
+    if keys.parse(key)[0] is Kind.STATUS:
+        # What the entry follows is the element before its place, no other.
+        before = None if found.before is None else found.before.position
+        listed = [each for each in found.claims if each.key == found.key]
+        positions = [element.position for each in listed for element in each.elements]
+        if positions != ([] if before is None else [before]):
+            raise VerificationError("the claims are not of the status before", expected=before, actual=positions)
+    claims.check(found.claims, shown.map_root, shown.input, entry, index, key)
 
 
 def _check_skipped(found: Omission, index: int, value: Value | None) -> None:
@@ -277,22 +286,9 @@ def _element(found: Neighbour, value: Value | None) -> tuple[int, int]:
     """(position, index) of an element that is in the list."""
     if value is None:
         raise VerificationError("an element of a list that is not there")
-    position, index = _number(found.position, "position"), _number(found.index, "index")
-    verify_element(value, position, index, _path(found.path))
+    position, index = number(found.position, "position"), number(found.index, "index")
+    verify_element(value, position, index, path_of(found.path))
     return position, index
-
-
-def _included(found: Placed, head: Checkpoint, what: str) -> tuple[int, bytes]:
-    """(index, bytes) of what is in the tree."""
-    index, data = _number(found.index, f"index of the {what}"), _unb64(found.data, what)
-    verify_inclusion(index, head.size, leaf_hash(data), _path(found.path), head.root)
-    return index, data
-
-
-def _path(path: Sequence[str]) -> list[bytes]:
-    if len(path) > MAX_HASHES:
-        raise ProofError("path is too long", expected=f"at most {MAX_HASHES} hashes")
-    return [strict.b64(item.encode(), "path", HASH_LENGTH) for item in path]
 
 
 def _keys(texts: Sequence[str]) -> tuple[VerifierKey, ...]:
@@ -300,15 +296,3 @@ def _keys(texts: Sequence[str]) -> tuple[VerifierKey, ...]:
         return tuple(vkey.parse_for(text, LOG_TYPES, "log") for text in texts)
     except ConfigError as error:
         raise MalformedError("index fault names something that is no log key") from error
-
-
-def _number(text: str, what: str) -> int:
-    return strict.decimal(text.encode(), what)
-
-
-def _b64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-def _unb64(text: str, what: str) -> bytes:
-    return strict.b64(text.encode(), what)

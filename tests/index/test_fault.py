@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 import pytest
 
 from teelog.errors import MalformedError, TeelogError, VerificationError
-from teelog.index import fault, keys
+from teelog.index import claims, fault, keys
+from teelog.index.claims import Element, Listed
 from teelog.index.fault import Cause, IndexFault, Omission
 from teelog.index.lists import List
+from teelog.index.placed import b64, placed
+from teelog.statement import dsse
+from teelog.statement.log_policy import Frozen
+from teelog.statement.namespace import Role
 from teelog.testing.ledger import Ledger, hiding
 from teelog.tlog import note
 from tests.statement import make
@@ -30,11 +35,18 @@ def lying(*hidden: int, releases: int = 6) -> Ledger:
     return ledger
 
 
-def made(ledger: Ledger, index: int, before: int | None, after: int | None, key: bytes = SUBJECT) -> IndexFault:
+def made(
+    ledger: Ledger,
+    index: int,
+    before: int | None,
+    after: int | None,
+    key: bytes = SUBJECT,
+    claimed: Sequence[Listed] = (),
+) -> IndexFault:
     """The file that says that entry ``index`` is left out between two positions of the list."""
     held = List(ledger.shown.lists.get(key, ()))
     size, head = len(ledger.entries), ledger.index_checkpoint()
-    entry = fault.placed(index, ledger.entries[index], ledger.tree.path(index, size))
+    entry = placed(index, ledger.entries[index], ledger.tree.path(index, size))
 
     def neighbour(position: int | None) -> fault.Neighbour | None:
         if position is None:
@@ -43,7 +55,7 @@ def made(ledger: Ledger, index: int, before: int | None, after: int | None, key:
 
     value = held.value() if held.indices else None
     omission = fault.omission(
-        entry, key, value, ledger.shown.trie.prove_lookup(key), neighbour(before), neighbour(after)
+        entry, key, value, ledger.shown.trie.prove_lookup(key), neighbour(before), neighbour(after), claimed
     )
     text = head.body()
     return IndexFault(
@@ -52,7 +64,7 @@ def made(ledger: Ledger, index: int, before: int | None, after: int | None, key:
         tuple(str(signer.verifier) for signer in ledger.index_log),
         tuple(str(signer.verifier) for signer in ledger.log),
         note.encode(text, [signer.sign(text, 0) for signer in ledger.index_log]).decode(),
-        fault.placed(0, ledger.index_leaves[0], ledger.index_tree.path(0, head.size)),
+        placed(0, ledger.index_leaves[0], ledger.index_tree.path(0, head.size)),
         omission=omission,
     )
 
@@ -158,3 +170,160 @@ def test_map_root_without_omission_needs_another_root() -> None:
         fault.verify(msgspec.structs.replace(plain, rebuilt=ledger.shown.root().hex()))
     verdict = fault.verify(msgspec.structs.replace(plain, rebuilt=ledger.honest.root().hex()))
     assert not verdict.proven
+
+
+# -- effective lists: by the index's own claims -----------------------------------------------------------------------
+
+STREAM = "acme.example/inference/stable"
+STATUS, RELEASES = keys.status_key(STREAM), keys.release_key(STREAM)
+NAMESPACE, POLICY = keys.namespace_key("acme.example"), keys.key(keys.Kind.LOG_POLICY)
+
+
+def claim(ledger: Ledger, key: bytes, *positions: int, shown: int | None = None) -> Listed:
+    """Elements of a list as the index holds it; those of entries from ``shown`` on come without them."""
+    held = List(ledger.shown.lists.get(key, ()))
+    size = len(ledger.entries)
+    elements = []
+    for position in positions:
+        index = held.indices[position]
+        entry = placed(index, ledger.entries[index], ledger.tree.path(index, size))
+        elements.append(
+            Element(
+                str(position),
+                str(index),
+                tuple(b64(each) for each in held.prove(position)),
+                entry if shown is None or index < shown else None,
+            )
+        )
+    proof = ledger.shown.trie.prove_lookup(key)
+    return claims.listed(key, held.value() if held.indices else None, proof, elements)
+
+
+def statement_id(entry: bytes) -> str:
+    return dsse.parse(entry).statement_id
+
+
+def hidden_withdrawal(*, rotate: bool = False, freeze: bool = False) -> Ledger:
+    """0 policy, 1 namespace, 2 release, 3 status, 4 rotation or freeze or junk, 5 the withdrawal that is left out."""
+    ledger = Ledger(rewrite=hiding(5))
+    release, policy = make.release_file(), make.log_policy_file()
+    first = make.namespace_file()
+    status = make.status_file(allowed=make.allowed(statement_id(release)))
+    fourth = b"junk"
+    if rotate:
+        fourth = make.namespace_file(
+            version=1,
+            prev=statement_id(first),
+            keys=(make.held(make.BUILD, Role.RELEASE), make.held(OTHER, *make.OWNER_ROLES)),
+        )
+    if freeze:
+        fourth = make.log_policy_file(version=1, prev=statement_id(policy), frozen=Frozen(None))
+    last = make.status_file(seq=1, prev=statement_id(status), allowed=make.allowed(statement_id(release)))
+    for entry in (policy, first, release, status, fourth, last):
+        ledger.append(entry)
+    ledger.add_leaf(ledger.shown.root(), ledger.checkpoint())
+    return ledger
+
+
+OTHER = make.key("another owner")
+
+
+def enough(ledger: Ledger) -> list[Listed]:
+    return [claim(ledger, POLICY, 0), claim(ledger, NAMESPACE, 0), claim(ledger, STATUS, 0), claim(ledger, RELEASES, 0)]
+
+
+def test_hidden_withdrawal_is_proven_by_the_index_itself() -> None:
+    ledger = hidden_withdrawal()
+    verdict = fault.verify(made(ledger, 5, 0, None, STATUS, enough(ledger)))
+    assert (verdict.proven, verdict.omitted) == (True, (5, STATUS))
+
+
+@pytest.mark.parametrize("lacking", [0, 1, 2, 3], ids=["log-policy", "namespace", "status", "release"])
+def test_claims_that_lack_something_prove_nothing(lacking: int) -> None:
+    ledger = hidden_withdrawal()
+    claimed = enough(ledger)
+    del claimed[lacking]
+    with pytest.raises(VerificationError):
+        fault.verify(made(ledger, 5, 0, None, STATUS, claimed))
+
+
+def test_an_honest_index_cannot_be_framed_by_leaving_out_a_rotation() -> None:
+    """The removed key's status is inert, so no list holds it; claims that end before the rotation are refused."""
+    ledger = hidden_withdrawal(rotate=True)
+    assert ledger.honest.lists[STATUS] == [3]
+    assert ledger.honest.lists[NAMESPACE] == [1, 4]
+    with pytest.raises(VerificationError, match="end before"):
+        fault.verify(made(ledger, 5, 0, None, STATUS, enough(ledger)))
+    claimed = enough(ledger)
+    claimed[1] = claim(ledger, NAMESPACE, 0, 1)
+    with pytest.raises(VerificationError, match="no effect"):
+        fault.verify(made(ledger, 5, 0, None, STATUS, claimed))
+    claimed[1] = claim(ledger, NAMESPACE, 1)
+    with pytest.raises(VerificationError, match="skip"):
+        fault.verify(made(ledger, 5, 0, None, STATUS, claimed))
+    claimed[1] = claim(ledger, NAMESPACE, 0, 1, shown=4)
+    with pytest.raises(VerificationError, match="lack"):
+        fault.verify(made(ledger, 5, 0, None, STATUS, claimed))
+
+
+def test_an_honest_index_cannot_be_framed_by_leaving_out_the_end_of_the_log() -> None:
+    ledger = hidden_withdrawal(freeze=True)
+    with pytest.raises(VerificationError, match="end before"):
+        fault.verify(made(ledger, 5, 0, None, STATUS, enough(ledger)))
+    claimed = enough(ledger)
+    claimed[0] = claim(ledger, POLICY, 0, 1)
+    with pytest.raises(VerificationError, match="no effect"):
+        fault.verify(made(ledger, 5, 0, None, STATUS, claimed))
+
+
+def test_claims_of_another_status_than_the_one_before_are_refused() -> None:
+    ledger = hidden_withdrawal()
+    claimed = [*enough(ledger), claim(ledger, STATUS, 0)]
+    with pytest.raises(VerificationError):
+        fault.verify(made(ledger, 5, 0, None, STATUS, claimed))
+
+
+def test_hidden_rotation_is_proven_by_the_index_itself() -> None:
+    ledger = Ledger(rewrite=hiding(2))
+    first = make.namespace_file()
+    for entry in (
+        make.log_policy_file(),
+        first,
+        make.namespace_file(version=1, prev=statement_id(first), keys=(make.held(make.ACME, *make.OWNER_ROLES),)),
+    ):
+        ledger.append(entry)
+    ledger.add_leaf(ledger.shown.root(), ledger.checkpoint())
+    claimed = [claim(ledger, POLICY, 0), claim(ledger, NAMESPACE, 0)]
+    verdict = fault.verify(made(ledger, 2, 0, None, NAMESPACE, claimed))
+    assert (verdict.proven, verdict.omitted) == (True, (2, NAMESPACE))
+
+
+def test_an_honest_index_cannot_be_framed_with_a_second_first_version() -> None:
+    ledger = Ledger()
+    for entry in (
+        make.log_policy_file(),
+        make.namespace_file(),
+        make.namespace_file(keys=(make.held(make.ACME, *make.OWNER_ROLES),)),
+    ):
+        ledger.append(entry)
+    ledger.add_leaf(ledger.shown.root(), ledger.checkpoint())
+    assert ledger.honest.lists[NAMESPACE] == [1]
+    with pytest.raises(VerificationError, match="lack the list"):
+        fault.verify(made(ledger, 2, 0, None, NAMESPACE, [claim(ledger, POLICY, 0)]))
+    with pytest.raises(VerificationError, match="no effect"):
+        fault.verify(made(ledger, 2, 0, None, NAMESPACE, [claim(ledger, POLICY, 0), claim(ledger, NAMESPACE, 0)]))
+
+
+def test_an_honest_index_cannot_be_framed_with_a_release_that_is_logged_again() -> None:
+    ledger = Ledger()
+    for entry in (
+        make.log_policy_file(),
+        make.namespace_file(),
+        make.release_file(),
+        make.release_file(make.ACME, make.BUILD),
+    ):
+        ledger.append(entry)
+    ledger.add_leaf(ledger.shown.root(), ledger.checkpoint())
+    assert ledger.honest.lists[RELEASES] == [2]
+    with pytest.raises(VerificationError, match="cannot show"):
+        fault.verify(made(ledger, 3, 0, None, RELEASES, [claim(ledger, POLICY, 0), claim(ledger, NAMESPACE, 0)]))

@@ -146,7 +146,7 @@ def test_hidden_withdrawal_is_5_with_a_file(look: Look, colluding: bool) -> None
         assert explained["text"] == left_out + "status acme.example inference stable"
         found = [fault.verify(fault.parse(data)) for data in look.proofs(".teelog-index-fault")]
         assert [(each.cause, each.number) for each in found] == [("map-root", 1)] * 2
-        assert {each.omitted for each in found} == {None, (4, STATUS)}
+        assert {(each.proven, each.omitted) for each in found} == {(False, None), (True, (4, STATUS))}
         # Witnesses that rebuild do not sign it.
         assert bool(ran.json["failures"]) != colluding
         # The log's own entries are looked at to the end.
