@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
@@ -10,14 +11,17 @@ import click
 
 from teelog import strict
 from teelog.cli import files, findings, output
+from teelog.cli import trust as trusts
 from teelog.cli.duration import moment
 from teelog.errors import MalformedError
 from teelog.evidence import platform, report_data
-from teelog.evidence.platform import Evidence, Expected, Roots
+from teelog.evidence.platform import Evidence, Expected, Logged, Roots
+from teelog.statement import strict_json
 from teelog.verdict import Check, Finding, Outcome, Verdict, not_established, off
 
 MAX_EVIDENCE = 1 << 20  # bytes
 MAX_BOUND = 1 << 28  # bytes of a file given to --binds
+MAX_EVENT_LOG = 1 << 22  # bytes
 
 CHECKS = (Check.HARDWARE, Check.CONFIGURATION, Check.FRESHNESS, Check.BINDING)
 
@@ -112,6 +116,10 @@ def _roots(_context: click.Context, _parameter: click.Parameter, values: tuple[s
     multiple=True,
     help="Certificate of the signing key: DER, PEM, or the platform's table; repeatable.",
 )
+@click.option("--collateral", metavar="FILE", help="TDX, SGX: Intel's statements about the platform, as JSON.")
+@click.option("--event-log", metavar="FILE", help="Log of measured boot, which must explain the registers.")
+@click.option("--require", metavar="FILE", help="The require block of a release's variant (JSON), demanded as well.")
+@click.option("--trust", "trust_file", metavar="FILE", help="Trust file whose [platform.NAME] holds. [default: none]")
 @click.option("--nonce", metavar="HEX", callback=_option(_field), help="Your challenge, 1 to 64 bytes.")
 @click.option("--report-data", metavar="HEX", callback=_option(_field), help="The field as a whole, zeros added.")
 @click.option("--binds", metavar="FILE", help="Public key (PEM) or output that the evidence must commit to.")
@@ -136,6 +144,10 @@ def _roots(_context: click.Context, _parameter: click.Parameter, values: tuple[s
 def verify(
     file: str,
     endorsements: tuple[str, ...],
+    collateral: str | None,
+    event_log: str | None,
+    require: str | None,
+    trust_file: str | None,
     nonce: bytes | None,
     report_data: bytes | None,
     binds: str | None,
@@ -149,16 +161,20 @@ def verify(
     With --binds FILE the evidence must commit to FILE (and to --nonce): docs/formats/evidence-sev-snp.md says how.
 
     Example: teelog evidence verify report.bin --endorsement vcek.der --nonce 00112233 --without binding
+    Example: teelog evidence verify quote.bin --collateral collateral.json --report-data HEX --without binding
     """
     if nonce is not None and report_data is not None:
         raise click.UsageError("--nonce and --report-data exclude each other")
     if historical and at is None:
         raise click.UsageError("--historical needs --at TIME")
     evidence = platform.parse(files.read(file, MAX_EVIDENCE, "evidence"))
-    certificates = [files.read(each, MAX_EVIDENCE, "endorsement") for each in endorsements]
+    given = endorsements if collateral is None else (*endorsements, collateral)
+    certificates = [files.read(each, MAX_EVIDENCE, "endorsement") for each in given]
     expected = Expected(nonce, report_data, None if binds is None else _bound(binds))
     as_of = None if at is None else int(at.timestamp())
-    verdict = Verdict(tuple(_judge(evidence, certificates, expected, as_of, frozenset(without), roots)), as_of)
+    floor, trusted = _trusted(trust_file, evidence.platform)
+    asked = Asked(certificates, expected, as_of, roots or trusted, floor, _required(require), _log(event_log))
+    verdict = Verdict(tuple(_judge(evidence, asked, frozenset(without))), as_of)
     _tell(evidence, verdict)
     findings.check(verdict, historical, findings.hint(verdict))
 
@@ -167,23 +183,59 @@ def _bound(path: str) -> bytes:
     return report_data.bound_bytes(files.read(path, MAX_BOUND, "file to bind"))
 
 
-def _judge(
-    evidence: Evidence,
-    endorsements: list[bytes],
-    expected: Expected,
-    at: int | None,
-    without: frozenset[str],
-    roots: Roots | None,
-) -> Iterator[Finding]:
+@dataclass(frozen=True)
+class Asked:
+    """at: POSIX seconds, None: now. roots: in place of the vendor's. event_log: None where none was given."""
+
+    endorsements: list[bytes]
+    expected: Expected
+    at: int | None
+    roots: Roots | None
+    floor: Mapping[str, object]
+    require: Mapping[str, object]
+    event_log: bytes | None
+
+
+def _trusted(path: str | None, name: str) -> tuple[Mapping[str, object], Roots | None]:
+    """The trust file's table for a platform, and its roots."""
+    if path is None:
+        return {}, None
+    trust = trusts.load(path)
+    return trust.floors.get(name, {}), trust.roots.get(name)
+
+
+def _required(path: str | None) -> Mapping[str, object]:
+    if path is None:
+        return {}
+    block = strict_json.load(files.read(path, strict_json.MAX_BYTES, "require block"))
+    if not isinstance(block, dict):
+        raise MalformedError("a require block is an object", where=path)
+    return block
+
+
+def _log(path: str | None) -> bytes | None:
+    return None if path is None else files.read(path, MAX_EVENT_LOG, "event log")
+
+
+def _replay(evidence: Evidence, log: bytes) -> Finding:
+    if isinstance(evidence, Logged):
+        return evidence.replay(log)
+    return not_established(Check.MEASUREMENT, f"event logs of {evidence.platform} are not read here")
+
+
+def _judge(evidence: Evidence, asked: Asked, without: frozenset[str]) -> Iterator[Finding]:
     import time
 
-    now = int(time.time()) if at is None else at
+    now = int(time.time()) if asked.at is None else asked.at
+    log = asked.event_log
     questions: dict[Check, Callable[[], Finding]] = {
-        Check.HARDWARE: lambda: evidence.hardware(endorsements, now, roots),
-        Check.CONFIGURATION: evidence.configuration,
-        Check.FRESHNESS: lambda: evidence.freshness(expected),
-        Check.BINDING: lambda: evidence.binding(expected),
+        Check.HARDWARE: lambda: evidence.hardware(asked.endorsements, now, asked.roots),
+        Check.CONFIGURATION: lambda: evidence.configuration(asked.floor, asked.require),
+        Check.FRESHNESS: lambda: evidence.freshness(asked.expected),
+        Check.BINDING: lambda: evidence.binding(asked.expected),
     }
+    if log is not None:
+        questions[Check.MEASUREMENT] = lambda: _replay(evidence, log)
     authentic = True
     for check, ask in questions.items():
         if check.value in without:

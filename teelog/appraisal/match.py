@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from teelog.evidence.platform import Evidence
-from teelog.statement import release, strict_json
+from teelog.statement import registers, release, strict_json
 from teelog.statement.registers import ANY
 from teelog.statement.release import ReleaseClaim, Variant
 from teelog.trust import StreamRule
@@ -26,7 +26,9 @@ class Variants:
 
 def variants(evidence: Evidence, claim: ReleaseClaim) -> Variants:
     ours = tuple(each for each in claim.predicate.variants if each.platform == evidence.platform)
-    return Variants(ours, tuple(each for each in ours if _equal(each.registers, evidence.registers)))
+    known = registers.PLATFORMS.get(evidence.platform)
+    least = known.least if known else ()
+    return Variants(ours, tuple(each for each in ours if _equal(each.registers, evidence.registers, least)))
 
 
 def measure(evidence: Evidence, claim: ReleaseClaim, found: Variants) -> Finding:
@@ -44,8 +46,16 @@ def measure(evidence: Evidence, claim: ReleaseClaim, found: Variants) -> Finding
     return verified(Check.MEASUREMENT, *details)
 
 
-def _equal(wanted: Mapping[str, str], found: Mapping[str, bytes]) -> bool:
-    return all(value == ANY or (name in found and found[name].hex() == value) for name, value in wanted.items())
+def _equal(wanted: Mapping[str, str], found: Mapping[str, bytes], least: Container[str]) -> bool:
+    """least: registers of which the variant names a minimum."""
+    return all(
+        value == ANY or (name in found and _holds(name in least, found[name], value)) for name, value in wanted.items()
+    )
+
+
+def _holds(minimum: bool, own: bytes, wanted: str) -> bool:
+    # Hex of one length in one case orders as the numbers do.
+    return own.hex() >= wanted if minimum and 2 * len(own) == len(wanted) else own.hex() == wanted
 
 
 def _differs(evidence: Evidence, ours: Sequence[Variant]) -> Finding:
@@ -63,8 +73,8 @@ def _differs(evidence: Evidence, ours: Sequence[Variant]) -> Finding:
     )
 
 
-def _text(registers: Mapping[str, str]) -> str:
-    return " ".join(f"{name}={value}" for name, value in registers.items())
+def _text(named: Mapping[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in named.items())
 
 
 def refused(check: Check, claim: ReleaseClaim, statement_id: str, rule: StreamRule, now: int) -> Finding | None:

@@ -26,18 +26,19 @@ class Platform:
     """lengths: register -> lengths in bytes that a value may have; required: alternatives, one of them complete.
 
     sets: the same as ``required``. identity: registers of which one at least must hold a value, so that no variant
-    lets every program pass.
+    lets every program pass. least: registers whose value in a variant is a minimum, big-endian, not the exact value.
     """
 
     lengths: Mapping[str, tuple[int, ...]]
     required: tuple[tuple[str, ...], ...]
     sets: tuple[frozenset[str], ...]
     identity: tuple[str, ...]
+    least: tuple[str, ...] = ()
 
 
-def _platform(lengths: dict[str, tuple[int, ...]], *required: tuple[str, ...]) -> Platform:
+def _platform(lengths: dict[str, tuple[int, ...]], *required: tuple[str, ...], least: tuple[str, ...] = ()) -> Platform:
     hashes = tuple(name for names in required for name in names if lengths[name] != (_UINT16,))
-    return Platform(lengths, required, tuple(map(frozenset, required)), hashes)
+    return Platform(lengths, required, tuple(map(frozenset, required)), hashes, least)
 
 
 _PCRS = tuple(f"pcr{number}" for number in range(24))
@@ -57,6 +58,7 @@ PLATFORMS: Mapping[str, Platform] = {
         {"mrenclave": (_SHA256,), "mrsigner": (_SHA256,), "isvprodid": (_UINT16,), "isvsvn": (_UINT16,)},
         ("mrenclave",),
         ("mrsigner", "isvprodid", "isvsvn"),
+        least=("isvsvn",),
     ),
     "cca": _platform(dict.fromkeys(("rim", "rem0", "rem1", "rem2", "rem3"), (_SHA256, _SHA512)), ("rim",)),
     # The guest's vTPM, SHA-256 bank. The policy of the release chooses the PCRs: any one makes the set complete.

@@ -8,7 +8,7 @@ the platform's state.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from teelog.errors import NotEstablished, UntrustedKey, VerificationError
 from teelog.evidence import certificates
 from teelog.evidence.certificates import Certificate
-from teelog.evidence.dcap import chain, pck
+from teelog.evidence.dcap import chain, crl, pck
 from teelog.evidence.dcap import collateral as collaterals
 from teelog.evidence.dcap.collateral import Collateral, TcbInfo, unhex
 from teelog.evidence.dcap.pck import Pck
@@ -72,7 +72,7 @@ def verify(quote: Quote, files: Sequence[bytes], now: int, roots: Roots) -> Plat
     for each in (root, issuer, leaf):
         certificates.check_validity(each, now)
     _check_same_platform(quote, platform, info)
-    until = min(info.expires(), collateral.identity.expires(), leaf.not_after)
+    until = min(info.expires(), collateral.identity.expires(), leaf.not_after, *_lists_expire(collateral))
     found = Platform("", (), info.tcb_evaluation_data_number, until, platform, root)
     try:
         status, advisories = _ask(quote, collateral, root, now)
@@ -120,6 +120,13 @@ def _check_same_platform(quote: Quote, platform: Pck, info: TcbInfo) -> None:
         )
     if pceid != platform.pceid:
         raise VerificationError("the collateral is for another PCE", expected=platform.pceid.hex(), actual=pceid.hex())
+
+
+def _lists_expire(collateral: Collateral) -> Iterator[int]:
+    for name in ("root_ca_crl", "pck_crl"):
+        end = crl.read(unhex(getattr(collateral, name), name)).next_update_utc
+        if end is not None:
+            yield int(end.timestamp())
 
 
 @cache
