@@ -42,6 +42,7 @@ def group() -> None:
 @click.option(
     "--ahead", type=DURATION, default="24h", show_default=True, help="Alert so long before a status goes stale."
 )
+@click.option("--max-age", type=DURATION, metavar="DURATION", help="Fail if no quorum of cosignatures is newer.")
 @online.state_option
 @output.json_option
 def once(
@@ -51,6 +52,7 @@ def once(
     namespaces: tuple[str, ...],
     known_file: str | None,
     ahead: float,
+    max_age: float | None,
     state_folder: Path | None,
 ) -> None:
     """Replay a whole log from its tiles: ours, or any tiled log.
@@ -75,6 +77,7 @@ def once(
         None if known_file is None else _known(known_file),
         int(time.time()),
         ahead,
+        max_age,
     )
     state = online.open_state(state_folder)
 

@@ -52,7 +52,8 @@ class Question:
     """What to look at.
 
     place: URL or directory. policy, index: of the log, and of its index log or None. namespaces: watched. known:
-    statement ids that are expected, None: all are. now: POSIX seconds. ahead: seconds before a status ends.
+    statement ids that are expected, None: all are. now: POSIX seconds. ahead: seconds before a status ends that count
+    as its end. max_age: seconds since both quorums held, None: not asked.
     """
 
     place: str
@@ -62,6 +63,7 @@ class Question:
     known: Collection[str] | None = None
     now: int = 0
     ahead: float = 86_400.0
+    max_age: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,7 @@ async def look(question: Question, remember: Remember, progress: Progress = lamb
         report = Report(await _head(main, question.policy), bool(question.namespaces), index=index_head)
         for what, source, head in (("log", main, report.main), ("index log", index, index_head)):
             if head is not None:
+                _check_age(report, what, head, question)
                 await _compare(report, what, source, head, remember)
         await _ask_witnesses(report, question.policy, main)
         await _hash_again(report, main, progress)
@@ -168,6 +171,18 @@ async def _head(source: TileSource, policy: Policy) -> Head:
         # What nobody cosigned is looked at all the same: it may be what witnesses refused.
         missing = f"{error.message}: {error.actual}" if error.actual is not None else error.message
         return Head(verify_checkpoint(data, replace(policy, quorum=NONE)), data, missing)
+
+
+def _check_age(report: Report, what: str, head: Head, question: Question) -> None:
+    """A-15: an old checkpoint may be a frozen one."""
+    if question.max_age is None or head.missing is not None:
+        return
+    policy = question.policy if what == "log" else question.index
+    assert policy is not None
+    try:
+        verify_checkpoint(head.note, policy, now=question.now, max_age=int(question.max_age))
+    except (NotWitnessed, NotEstablished) as error:
+        report.failures.append(f"{what}: not fresh: {error.message}")
 
 
 async def _compare(report: Report, what: str, source: TileSource, head: Head, remember: Remember) -> None:

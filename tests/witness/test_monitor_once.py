@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -232,6 +233,20 @@ def test_missing_quorum_is_1(look: Look, log: IndexedLog) -> None:
     ran = look(log, "--json", publish=False)
     assert ran.code == 1
     assert [text.startswith("index log: ") for text in ran.json["failures"]] == [True]
+
+
+def test_old_cosignatures_are_1_where_an_age_is_asked_for(look: Look, log: IndexedLog) -> None:
+    begin(log)
+    log.lies["checkpoint"] = Reply(cosigned(log.checkpoint(), log.log, log.witnesses, 1_700_000_000))
+    log.lies["index/checkpoint"] = Reply(cosigned(log.index_checkpoint(), log.index_log, log.semantic, 1_700_000_000))
+    assert look(log, publish=False).code == 0
+    ran = look(log, "--max-age", "24h", "--json", publish=False)
+    assert ran.code == 1
+    assert [text.split(":")[0] for text in ran.json["failures"]] == ["log", "index log"]
+    now = int(time.time())
+    log.lies["checkpoint"] = Reply(cosigned(log.checkpoint(), log.log, log.witnesses, now))
+    log.lies["index/checkpoint"] = Reply(cosigned(log.index_checkpoint(), log.index_log, log.semantic, now))
+    assert look(log, "--max-age", "24h", publish=False).code == 0
 
 
 def test_checkpoint_by_another_key_is_1(look: Look, log: IndexedLog) -> None:
