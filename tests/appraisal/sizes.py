@@ -1,6 +1,6 @@
 """How large bundles are: ``python -m tests.appraisal.sizes`` prints the table of docs/formats/bundle.md.
 
-A log of a million entries, with a map of a quarter of a million keys, an index log of ten thousand leaves.
+A log of a million entries and ten thousand namespaces, each with a stream; an index log of ten thousand leaves.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 
 from teelog.bundle import Bundle, Included, Lookup
 from teelog.index import keys
-from teelog.index.keys import Kind
 from teelog.index.lists import Value
 from teelog.keys import Algorithm, PrivateKey
 from teelog.statement.namespace import Role
@@ -21,7 +20,7 @@ from teelog.testing.ledger import Cosigner
 from tests.appraisal.story import Story, current
 from tests.statement import make
 
-ENTRIES, KEYS, LEAVES = 1_000_000, 250_000, 10_000
+ENTRIES, OTHERS, LEAVES = 1_000_000, 10_000, 10_000
 ED25519, ML_DSA = (Algorithm.ED25519,), (Algorithm.ML_DSA_44,)
 
 
@@ -64,6 +63,12 @@ def tdx(count: int) -> tuple[Any, ...]:
     )
 
 
+def domain(number: int) -> str:
+    """Names that look alike nowhere: the map's paths are as long as their number makes them."""
+    digest = hashlib.sha256(b"%d" % number).digest()
+    return "".join(chr(ord("a") + byte % 26) for byte in digest[:12]) + ".example"
+
+
 ML_DSA_VENDOR = make.key("vendor", Algorithm.ML_DSA_44)
 CASES = (
     Case("one SNP variant"),
@@ -80,7 +85,7 @@ CASES = (
 )  # fmt: skip
 
 
-def bundle(case: Case, entries: int = ENTRIES, map_keys: int = KEYS, leaves: int = LEAVES) -> Bundle:
+def bundle(case: Case, entries: int = ENTRIES, others: int = OTHERS, leaves: int = LEAVES) -> Bundle:
     held = make.held(case.vendor, Role.OWNER, Role.RELEASE, Role.STATUS)
     story = Story(
         make.namespace_file(case.vendor, keys=(held,)),
@@ -96,9 +101,9 @@ def bundle(case: Case, entries: int = ENTRIES, map_keys: int = KEYS, leaves: int
     release = story.release("1.4.2", case.vendor, **case.release)
     story.status(current(release), case.vendor)
     led.fill(entries - len(led.entries))
-    for number in range(map_keys):
-        about = hashlib.sha256(b"%d" % number).hexdigest()
-        led.shown.trie.set(keys.key(Kind.ABOUT, about), Value(1, bytes(32)).encode())
+    for name in map(domain, range(others)):
+        for key in (keys.namespace_key(name), keys.status_key(f"{name}/inference/stable")):
+            led.shown.trie.set(key, Value(1, bytes(32)).encode())
     for _ in range(leaves - 1):
         led.index_tree.append(bytes(32))
         led.index_leaves.append(b"")
