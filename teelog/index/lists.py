@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from teelog.errors import MalformedError, ProofError
 from teelog.strict import MAX_INT
 from teelog.tlog import rfc6962, subtree
-from teelog.tlog.rfc6962 import HASH_LENGTH, leaf_hash, root_of_leaves
+from teelog.tlog.rfc6962 import HASH_LENGTH, leaf_hash, node_hash, root_of_leaves
 
 PAGE = 256
 """Indices in a full page."""
@@ -54,6 +54,7 @@ class List:
     def __init__(self, indices: Sequence[int] = ()) -> None:
         self._indices: list[int] = []
         self._leaves: list[bytes] = []
+        self._frontier: list[bytes] = []  # of the complete subtrees, largest first
         for index in indices:
             self.append(index)
 
@@ -65,11 +66,17 @@ class List:
         """Takes the next entry index, larger than all before it."""
         if index < 0 or (self._indices and index <= self._indices[-1]):
             raise ValueError(f"index {index} does not follow {self._indices[-1:]}")
+        done, left = list_leaf(index), len(self._leaves)
         self._indices.append(index)
-        self._leaves.append(list_leaf(index))
+        self._leaves.append(done)
+        while left & 1:
+            done, left = node_hash(self._frontier.pop(), done), left >> 1
+        self._frontier.append(done)
 
     def value(self) -> Value:
-        return Value(len(self._leaves), root_of_leaves(self._leaves))
+        if not self._leaves:
+            raise ValueError("an empty list has no value")
+        return Value(len(self._leaves), subtree.fold(self._frontier))
 
     def prove(self, position: int) -> list[bytes]:
         """The path of element ``position`` for ``verify_element``."""

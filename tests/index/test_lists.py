@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from teelog.errors import MalformedError, ProofError
 from teelog.index.lists import List, Value, list_leaf, page_range, verify_element, verify_page
+from teelog.tlog.rfc6962 import root_of_leaves
 
 
 def _list(count: int) -> List:
@@ -43,10 +44,12 @@ def test_every_element_and_page_is_proven(count: int):
         verify_page(value, number, indices, path)
         listed += indices
     assert tuple(listed) == made.indices
+    assert value.root == root_of_leaves([list_leaf(index) for index in listed])
     with pytest.raises(ValueError):
         page_range(count, (count + 255) // 256)
 
 
+@settings(deadline=None)
 @given(st.integers(2, 600), st.data())
 def test_no_element_is_proven_at_another_place_or_with_another_index(count: int, data: st.DataObject):
     made = _list(count)

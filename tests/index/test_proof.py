@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from teelog.errors import MalformedError, ProofError, TeelogError
@@ -276,12 +276,14 @@ def test_a_prefix_answer_beyond_64_KiB_is_refused():
         verify_prefix(trie.tree_hash(pairs), b"", pairs, b"")
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.sampled_from([(KEY, VALUE), (KEY, None), (ABSENT, None), (ABSENT, VALUE)]))
 def test_no_bytes_but_the_proof_are_one(proof: bytes, claim: tuple[bytes, bytes | None]):
     with pytest.raises(TeelogError):
         verify_lookup(ROOT, *claim, proof)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_one_changed_byte_of_an_absence_or_prefix_proof_is_refused(data: st.DataObject):
     at = data.draw(st.integers(0, len(ABSENCE) - 1))

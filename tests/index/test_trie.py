@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from teelog.errors import TeelogError
@@ -46,6 +46,7 @@ def test_published_lookups():
                 verify_lookup(*given_)
 
 
+@settings(deadline=None)
 @given(PAIRS)
 def test_root_is_that_of_the_definition_in_any_order(pairs: dict[bytes, bytes]):
     expected = trie.tree_hash(_sorted(pairs))
@@ -53,6 +54,7 @@ def test_root_is_that_of_the_definition_in_any_order(pairs: dict[bytes, bytes]):
     assert _trie(dict(reversed(pairs.items()))).root() == expected
 
 
+@settings(deadline=None)
 @given(PAIRS, KEYS, st.binary(max_size=3))
 def test_every_lookup_is_proven_and_no_other_value_is(pairs: dict[bytes, bytes], key: bytes, wrong: bytes):
     made = _trie(pairs)
@@ -64,6 +66,7 @@ def test_every_lookup_is_proven_and_no_other_value_is(pairs: dict[bytes, bytes],
                 verify_lookup(made.root(), key, lie, proof)
 
 
+@settings(deadline=None)
 @given(PAIRS, KEYS)
 def test_every_prefix_is_proven_complete(pairs: dict[bytes, bytes], prefix: bytes):
     made = _trie(pairs)
