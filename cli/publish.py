@@ -25,7 +25,9 @@ _HINTS = {
     "wrong-key": "teelog release new, and sign that with keys that the namespace lists only: a signature stays",
     "not-allowed": "hand it to the log's operator, who logs a namespace with: teelog log allow LOG FILE",
     "bad-signature": "teelog release sign FILE --key KEYREF",
-    "frozen": "teelog log status: the log has ended",
+    "frozen": "the log has ended: publish on its successor",
+    "stale": "something else came first: make it again from what the log has now",
+    "unknown-release": "teelog release publish: a status allows what is logged before it",
 }
 
 

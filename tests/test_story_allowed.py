@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from teelog.cli import demo_hiding
 from teelog.cli.demo_machine import Machine
 from tests.commands import Ran
-from tests.story import INDEX, POLICY, STREAM, World, world
+from tests.story import INDEX, POLICY, SEMANTIC, STREAM, World, world
 
 MAX_AGE = 4  # seconds, of the trust file "short"
 BY = ("--key", "acme.key", *POLICY, *INDEX)
@@ -139,3 +140,57 @@ def test_without_the_log_its_witnesses_keep_a_bundle_fresh(acme: Vendor, told: d
         acme.verify(bundle, trust="short.toml")
     finally:
         acme.world.start("LOG")
+
+
+def test_a_status_key_is_rotated_and_no_stream_is_left_without_a_status(acme: Vendor, told: dict[str, Any]):
+    run = acme.world.run
+    for name in ("g-owner", "g-old", "g-new"):
+        run("key", "generate", "--name", "globex.example", "--out", f"{name}.key")
+    roles = ("--owner", "g-owner.key", "--release", "g-owner.key", "--status", "g-old.key")
+    run("namespace", "new", "--namespace", "globex.example", "--log", "log.example/tee", *roles, "--out", "g.json")
+    run("log", "allow", "LOG", "g.json")
+    stream = "globex.example/a/b"
+    what = ("--stream", stream, "--version", "1", "--svn", 0, "--registers", "regs.json", "--out", "g-release.json")
+    run("release", "new", *what)
+    run("release", "sign", "g-release.json", "--key", "g-owner.key")
+    acme.world.publish("g-release.json")
+    run("release", "allow", "g-release.json", "--key", "g-old.key", *POLICY, *INDEX, "--yes")
+    change = ("--add", "status=g-new.key.pub", "--remove", "g-old.key.pub", "--key", "g-owner.key", "--out", "g2.json")
+    ran = run("namespace", "rotate", "g.json", *change, "--publish", "--status-key", "g-new.key", *POLICY, *INDEX)
+    assert "is published, with 1 statuses" in ran.text
+    shown = run("namespace", "show", "globex.example", *POLICY, *INDEX, "--json").json
+    assert [each["version"] for each in shown["versions"]] == [0, 1]
+    listed = run("release", "list", stream, *POLICY, *INDEX, "--json").json["status"]
+    assert (listed["seq"], [each["version"] for each in listed["allowed"]]) == (1, ["1"])
+    new = ("--policy", "policy.txt", "--index-policy", "index.txt", "--stream", stream, "--out", "g-trust.toml")
+    run("trust", "new", *new)
+    run("trust", "pin", "g-trust.toml", "g.json")
+    run("bundle", "get", stream, "--trust", "g-trust.toml", "--out", "g.teelog")
+    shown = run("bundle", "show", "g.teelog", "--trust", "g-trust.toml", "--json").json
+    assert shown["verified"] is True
+    assert len(shown["namespaces"]) == 2
+    old = run("release", "renew", stream, "--key", "g-old.key", *POLICY, *INDEX, code=1)
+    assert "error: " in old.stderr
+    assert acme.world.run("release", "list", stream, *POLICY, *INDEX, "--json").json["status"]["seq"] == 1
+
+
+def test_a_log_that_hides_a_withdrawal_gets_no_semantic_quorum_and_is_caught(acme: Vendor, told: dict[str, Any]):
+    world = acme.world
+    log = world.ports["LOG"]
+    world.servers.stop("LOG")
+    world.servers.start("LOG", ["log", "serve", "LOG", "--listen", f"127.0.0.1:{log}", *POLICY])
+    world.servers.wait("LOG")
+    withdraw = ("release", "withdraw", f"{STREAM}@1.4.3", "--cause", "CVE-2026-2345", "--key", "acme.key", *POLICY)
+    world.run(*withdraw, "--no-wait")
+    world.servers.stop("LOG")
+    request = demo_hiding.hide(world.folder / "LOG", world.folder / "LIAR")
+    found = demo_hiding.answers(request, world.folder / "LIAR", log, {name: world.ports[name] for name in SEMANTIC})
+    assert [answer.partition(":")[0] for answer in found.values()] == ["422 map-root"] * 3
+    world.run("checkpoint", "verify", "LIAR/index/checkpoint", "--policy", "index.txt", code=1)
+    ran = world.run("monitor", "once", "LIAR", *POLICY, *INDEX, code=5)
+    proof = ran.stderr.rpartition("next: teelog fork verify ")[2].strip()
+    assert (world.folder / proof).is_file()
+    world.run("monitor", "once", "LOG", *POLICY, *INDEX)
+    world.start("LOG")
+    world.run(*withdraw, *INDEX)  # published already: it waits until the honest index covers it
+    assert acme.listed() == []
