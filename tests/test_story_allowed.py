@@ -187,7 +187,9 @@ def test_a_log_that_hides_a_withdrawal_gets_no_semantic_quorum_and_is_caught(acm
     found = demo_hiding.answers(request, world.folder / "LIAR", log, {name: world.ports[name] for name in SEMANTIC})
     assert [answer.partition(":")[0] for answer in found.values()] == ["422 map-root"] * 3
     world.run("checkpoint", "verify", "LIAR/index/checkpoint", "--policy", "index.txt", code=1)
-    ran = world.run("monitor", "once", "LIAR", *POLICY, *INDEX, code=5)
+    # Another client: who has seen the lie finds a second tree in every honest index that follows.
+    other = {"TEELOG_STATE": str(world.folder / "monitor-state")}
+    ran = world.run("monitor", "once", "LIAR", *POLICY, *INDEX, code=5, env=other)
     proof = ran.stderr.rpartition("next: teelog fork verify ")[2].strip()
     assert (world.folder / proof).is_file()
     world.run("monitor", "once", "LOG", *POLICY, *INDEX)
