@@ -93,9 +93,8 @@ class Submissions:
     async def post_entry(self, request: web.BaseRequest) -> web.Response:
         check_type(request, ONE_FILE)
         with self.bodies.one(MAX_ENTRY) as body:
-            entry = await body.read(request)
-            logged = await self._enter(entry)
-        return proof_response(logged, rfc6962.leaf_hash(entry))
+            leaf, logged = await self._enter(await body.read(request))
+        return proof_response(logged, leaf)
 
     async def post_raw(self, request: web.BaseRequest) -> web.Response:
         with self.bodies.one(MAX_ENTRY) as body:
@@ -166,22 +165,27 @@ class Submissions:
 
     async def allow(self, entry: bytes) -> Logged:
         """Logs a statement that only the operator may log. Raises Problem."""
-        return await self._enter(entry, operator=True)
+        _, logged = await self._enter(entry, operator=True)
+        return logged
 
     def policy_from(self, policy: Callable[[], LogPolicy | None]) -> None:
         """Where the log's newest policy is to be had, by which the next one is judged."""
         self._admission.policy = policy
 
-    async def _enter(self, entry: bytes, *, operator: bool = False) -> Logged:
-        """Judges and logs one entry, and does so again where its namespace changed on the way. Raises Problem."""
+    async def _enter(self, entry: bytes, *, operator: bool = False) -> tuple[bytes, Logged]:
+        """Judges and logs one entry, and does so again where its namespace changed on the way. Raises Problem.
+
+        Returns its leaf hash with what became of it.
+        """
         for left in reversed(range(ROUNDS)):
             verdict = await self._judge(entry, operator)
             if isinstance(verdict, Problem):
-                known = await self._find(rfc6962.leaf_hash(entry)) if verdict.kind in MAY_BE_LOGGED else None
+                leaf = rfc6962.leaf_hash(entry)
+                known = await self._find(leaf) if verdict.kind in MAY_BE_LOGGED else None
                 self._metrics.entry(verdict.status if known is None else 200)
                 if known is None:
                     raise verdict
-                return msgspec.structs.replace(known, fresh=False)
+                return leaf, msgspec.structs.replace(known, fresh=False)
             admitted, name = verdict
             outcome = await self._log(admitted, None if operator else name)
             if changes_namespace(admitted):
@@ -189,7 +193,7 @@ class Submissions:
             if not left or not _is_stale(outcome):
                 break
             await self._hear()
-        return _accepted(outcome)
+        return admitted.leaf, _accepted(outcome)
 
     async def _hear(self) -> None:
         """``refresh`` for the sake of a request. Raises Problem."""
