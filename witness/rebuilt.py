@@ -74,6 +74,12 @@ class _Observed(Builder):
         return mapped
 
 
+def _damaged(error: Exception) -> bool:
+    """Whether the data is at fault, not the system: too many open files or a full disk is no reason to delete it."""
+    cause = error if isinstance(error, sqlite3.Error) else error.__cause__
+    return not isinstance(cause, sqlite3.OperationalError | OSError)
+
+
 class Rebuilt:
     """One log's folder, open. Used by one thread at a time.
 
@@ -98,7 +104,9 @@ class Rebuilt:
         """
         try:
             return cls._open(folder, origin, observe)
-        except (ConfigError, MalformedError, sqlite3.DatabaseError):
+        except (ConfigError, MalformedError, sqlite3.DatabaseError) as error:
+            if not _damaged(error):
+                raise
             shutil.rmtree(folder, ignore_errors=True)
             return cls._open(folder, origin, observe)
 

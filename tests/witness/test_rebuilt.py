@@ -156,6 +156,25 @@ async def test_progress_that_is_older_than_the_index_is_made_anew_or_gone_on_wit
         await follow(folder, ledger)
 
 
+async def test_a_system_that_fails_is_no_reason_to_delete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = story(12)
+    folder = tmp_path / "R"
+    (await follow(folder, ledger)).close()
+    before = (folder / "progress.db").stat().st_ino
+
+    def too_many(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("teelog.witness.rebuilt.connect", too_many)
+        with pytest.raises(sqlite3.OperationalError):
+            Rebuilt.open(folder, ORIGIN)
+    assert (folder / "progress.db").stat().st_ino == before
+    done = Rebuilt.open(folder, ORIGIN)
+    assert done.confirmed.leaves.size == 12
+    done.close()
+
+
 async def test_many_leaves_leave_few_rows(tmp_path: Path) -> None:
     ledger = story(600)
     done = await follow(tmp_path / "R", ledger)
