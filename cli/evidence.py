@@ -159,9 +159,9 @@ def verify(
     """Verify evidence by itself: genuine hardware, safe configuration, fresh, bound. It says nothing about the program.
 
     With --binds FILE the evidence must commit to FILE (and to --nonce): docs/formats/evidence-sev-snp.md says how.
+    Quotes of TDX and SGX need --collateral.
 
     Example: teelog evidence verify report.bin --endorsement vcek.der --nonce 00112233 --without binding
-    Example: teelog evidence verify quote.bin --collateral collateral.json --report-data HEX --without binding
     """
     if nonce is not None and report_data is not None:
         raise click.UsageError("--nonce and --report-data exclude each other")

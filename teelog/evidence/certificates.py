@@ -109,7 +109,7 @@ def load_cert(der: bytes) -> Certificate:
     if len(der) > MAX_CERTIFICATE:
         expected = f"at most {MAX_CERTIFICATE} bytes"
         raise MalformedError("a certificate is too long", expected=expected, actual=f"{len(der)} bytes")
-    return by_hand(der) if _serial(der) == 0 else through_cryptography(der)
+    return by_hand(der) if _serial(der) <= 0 else through_cryptography(der)
 
 
 def _serial(der: bytes) -> int:
@@ -238,8 +238,18 @@ def through_cryptography(der: bytes) -> Certificate:
             _own({each.oid.dotted_string: each.value.public_bytes() for each in cert.extensions}),
             frozenset(each.oid.dotted_string for each in cert.extensions if each.critical),
         )
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, NotImplementedError) as error:
+    except _UNREADABLE as error:
         raise MalformedError("not a certificate", actual=str(error)[:200]) from error
+
+
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    NotImplementedError,
+    Warning,  # where the process turns them into errors, as for a name's attribute of a wrong length
+)
 
 
 def _has_authority(extensions: x509.Extensions) -> bool:

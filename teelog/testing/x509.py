@@ -111,6 +111,30 @@ def p384_spki(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
+def p256_key(seed: bytes) -> ec.EllipticCurvePrivateKey:
+    """The P-256 key that belongs to a seed."""
+    digest = hashlib.sha256(b"teelog fake" + seed).digest()
+    return ec.derive_private_key(int.from_bytes(digest) >> 1 | 1, ec.SECP256R1())
+
+
+def ecdsa_algorithm(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return tlv(der.SEQUENCE, oid("1.2.840.10045.4.3.2" if _is_p256(key) else "1.2.840.10045.4.3.3"))
+
+
+def ecdsa_sign(key: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
+    """DER of (r, s): P-256 with SHA-256, P-384 with SHA-384."""
+    digest = hashes.SHA256() if _is_p256(key) else hashes.SHA384()
+    return key.sign(message, ec.ECDSA(digest, deterministic_signing=True))
+
+
+def ecdsa_spki(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _is_p256(key: ec.EllipticCurvePrivateKey) -> bool:
+    return isinstance(key.curve, ec.SECP256R1)
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """A certificate to be signed. extensions: (identifier, critical, value). not_before, not_after: POSIX seconds."""
@@ -127,7 +151,17 @@ class Draft:
     def sign(self, authority: str) -> bytes:
         """DER, signed by one of the known RSA keys."""
         algorithm = pss_algorithm(self.explicit_trailer)
-        tbs = tlv(
+        tbs = self._tbs(algorithm)
+        return _signed(tbs, algorithm, pss_sign(rsa_key(authority), tbs))
+
+    def sign_ecdsa(self, authority: ec.EllipticCurvePrivateKey) -> bytes:
+        """DER, signed with ECDSA by a P-256 key (SHA-256) or a P-384 key (SHA-384)."""
+        algorithm = ecdsa_algorithm(authority)
+        tbs = self._tbs(algorithm)
+        return _signed(tbs, algorithm, ecdsa_sign(authority, tbs))
+
+    def _tbs(self, algorithm: bytes) -> bytes:
+        return tlv(
             der.SEQUENCE,
             tlv(0xA0, integer(2)),
             integer(self.serial),
@@ -138,8 +172,34 @@ class Draft:
             self.spki,
             tlv(0xA3, tlv(der.SEQUENCE, *_extensions(self.extensions))),
         )
-        signature = pss_sign(rsa_key(authority), tbs)
-        return tlv(der.SEQUENCE, tbs, algorithm, tlv(der.BIT_STRING, b"\0", signature))
+
+
+def _signed(tbs: bytes, algorithm: bytes, signature: bytes) -> bytes:
+    return tlv(der.SEQUENCE, tbs, algorithm, tlv(der.BIT_STRING, b"\0", signature))
+
+
+def revocation_list(
+    issuer: str, authority: ec.EllipticCurvePrivateKey, start: int, end: int, serials: Iterable[int] = ()
+) -> bytes:
+    """DER of an RFC 5280 list. issuer: common name. start, end: POSIX seconds. serials: of revoked certificates."""
+    algorithm = ecdsa_algorithm(authority)
+    entries = [tlv(der.SEQUENCE, integer(serial), time(start)) for serial in serials]
+    key_id = hashlib.sha1(ecdsa_spki(authority), usedforsecurity=False).digest()
+    extensions = (
+        ("2.5.29.35", False, tlv(der.SEQUENCE, tlv(0x80, key_id))),
+        ("2.5.29.20", False, integer(1)),
+    )
+    tbs = tlv(
+        der.SEQUENCE,
+        integer(1),
+        algorithm,
+        name(issuer),
+        time(start),
+        time(end),
+        tlv(der.SEQUENCE, *entries) if entries else b"",
+        tlv(0xA0, tlv(der.SEQUENCE, *_extensions(extensions))),
+    )
+    return _signed(tbs, algorithm, ecdsa_sign(authority, tbs))
 
 
 def _extensions(extensions: Iterable[tuple[str, bool, bytes]]) -> Iterable[bytes]:

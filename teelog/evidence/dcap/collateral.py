@@ -182,7 +182,7 @@ def _read(file: bytes) -> Collateral:
 def _decode(text: bytes, kind: type[Kind], where: str) -> Kind:
     try:
         return msgspec.json.decode(text, type=kind)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise MalformedError("not the JSON that it should be", where=where, actual=str(error)[:120]) from error
 
 
@@ -194,7 +194,7 @@ def unhex(text: str, what: str, size: int | None = None) -> bytes:
 def _chain(pem: str, where: str) -> Chain:
     try:
         return tuple(map(certificate, certificates.load_pem(pem.encode())))
-    except (MalformedError, UnicodeEncodeError) as error:
+    except (MalformedError, UnicodeError) as error:
         raise MalformedError("not a chain of certificates", where=where, actual=str(error)[:120]) from error
 
 

@@ -1,0 +1,310 @@
+"""Forged quotes of TDX and SGX: each yields what its case says, and no mutation of a good one passes."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from teelog.errors import ConfigError, MalformedError, NotEstablished, VerificationError
+from teelog.evidence import platform
+from teelog.evidence.dcap import chain, collateral, pck, quote, verify
+from teelog.evidence.platform import Evidence, Expected
+from teelog.testing import intel, intel_cases
+from teelog.testing.intel import NOW, Platform
+from teelog.testing.intel_cases import NONCE, PLATFORM
+from teelog.verdict import Check, Finding, Outcome
+
+CASES = {case.name: case for case in intel_cases.cases()}
+GOOD = [name for name, case in CASES.items() if case.check is None]
+ROOTS = intel.roots()
+COLLATERAL = PLATFORM.collateral()
+
+
+def hardware(raw: bytes, *files: bytes) -> Finding:
+    return platform.parse(raw).hardware(files, NOW, ROOTS)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_case_yields_what_it_says(name: str):
+    case = CASES[name]
+    if case.check == "parse":
+        with pytest.raises((MalformedError, NotEstablished)) as caught:
+            platform.parse(case.evidence)
+        assert case.cause in caught.value.message
+        return
+    evidence = platform.parse(case.evidence)
+    found = [
+        evidence.hardware(case.endorsements, NOW, ROOTS),
+        evidence.configuration(case.floor),
+        evidence.freshness(Expected(nonce=NONCE)),
+    ]
+    bad = [finding for finding in found if finding.outcome is not Outcome.VERIFIED]
+    if case.check is None:
+        assert not bad
+        return
+    assert (bad[0].check, bad[0].outcome) == (case.check, case.outcome)
+    assert case.cause in str(bad[0].cause)
+
+
+def test_the_same_quote_comes_out_every_time():
+    assert Platform().tdx() == Platform().tdx()
+    assert Platform(b"2").tdx() != Platform().tdx()
+
+
+def test_R_05_padding_is_no_part_of_the_quote_so_that_it_has_one_hash():
+    raw = PLATFORM.tdx()
+    assert platform.parse(raw + bytes(3000)).raw == platform.parse(raw).raw == raw
+
+
+def own(raw: bytes, files: list[bytes]) -> tuple[str, tuple[str, ...]]:
+    """By this project's own verifier, whatever dcap-qvl says."""
+    parsed = quote.parse(raw, int.from_bytes(raw[4:8], "little"))
+    leaf, issuer, root = map(collateral.certificate, parsed.pck_chain())
+    found = pck.read(leaf)
+    return chain.verify(parsed, found, issuer, root, collateral.select(files, found.fmspc), NOW)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"status": status, part: other}
+        for status in ("UpToDate", "SWHardeningNeeded", "ConfigurationNeeded", "ConfigurationAndSWHardeningNeeded")
+        for part in ("qe_status", "module_status")
+        for other in ("UpToDate", "OutOfDate", "Revoked")
+    ]
+    + [{"status": "OutOfDateConfigurationNeeded", "qe_status": "OutOfDate"}, {"status": "Revoked"}],
+    ids=lambda changes: "-".join(changes.values()),
+)
+def test_dcap_qvl_and_the_own_verifier_make_one_status_of_all_parts(changes: dict[str, str]):
+    raw, files = PLATFORM.tdx(), [PLATFORM.collateral(**changes)]
+    evidence = platform.parse(raw)
+    finding = evidence.hardware(files, NOW, ROOTS)
+    if "Revoked" in changes.values():
+        assert finding.outcome is Outcome.FAILED
+        with pytest.raises(VerificationError, match="Revoked"):
+            own(raw, files)
+        return
+    status, _ = own(raw, files)
+    assert f"TCB status: {status}" in finding.details
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"status": "Revoked"}, "Revoked"),
+        ({"revoked": [PLATFORM.serial]}, "is revoked"),
+        ({"revoked_authorities": [2]}, "is revoked"),
+        ({"revoked_authorities": [3]}, "is revoked"),
+        ({"next_update": NOW - 1}, "not in force"),
+        ({"issued": NOW + 1}, "not in force"),
+        ({"tcb_info": {"tcbLevels": []}}, "No matching TCB level"),
+        ({"tcb_info": {"tdxModuleIdentities": []}}, "does not know this TDX module"),
+        ({"tcb_info": {"nextUpdate": "2026-01-01T00:00:00Z"}}, "TDX statement is not in force"),
+        ({"qe_identity": {"nextUpdate": "2026-01-01T00:00:00Z"}}, "TD_QE statement is not in force"),
+        ({"qe_identity": {"mrsigner": "00" * 32}}, "another quoting enclave"),
+        ({"qe_identity": {"isvprodid": 1}}, "another quoting enclave"),
+        ({"qe_identity": {"miscselect": "00000001"}}, "miscselect"),
+        ({"qe_identity": {"attributes": "13" + "00" * 15}}, "attributes"),
+        ({"qe_identity": {"id": "QE"}}, "another enclave's"),
+        ({"qe_identity": {"tcbLevels": []}}, "no level of the quoting enclave"),
+        ({"qe_status": "Excellent"}, "not known here"),
+    ],
+)
+def test_the_own_verifier_refuses_collateral_that_dcap_qvl_refuses(changes: dict[str, object], cause: str):
+    raw, files = PLATFORM.tdx(), [PLATFORM.collateral(**changes)]
+    assert hardware(raw, *files).outcome is Outcome.FAILED
+    with pytest.raises(VerificationError, match=cause):
+        own(raw, files)
+    # And so a quote that only the own verifier judges does not pass either.
+    finding = hardware(PLATFORM.tdx(td_attributes=0), *files)
+    assert finding.outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize(
+    "member", ["tcb_info", "qe_identity", "tcb_info_signature", "qe_identity_signature", "root_ca_crl", "pck_crl"]
+)
+@pytest.mark.parametrize("attributes", [0, intel.SEPT_VE_DISABLE], ids=["own", "dcap-qvl"])
+def test_collateral_that_somebody_changed_is_refused(member: str, attributes: int):
+    import json
+
+    text = json.loads(COLLATERAL)
+    value = text[member]
+    at = value.rindex("1")  # a digit of a number, of hex or of a date
+    text[member] = value[:at] + "2" + value[at + 1 :]
+    finding = hardware(PLATFORM.tdx(td_attributes=attributes), json.dumps(text).encode())
+    assert finding.outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize("bit", range(64))
+def test_whatever_dcap_qvl_says_of_an_attribute_is_understood(bit: int):
+    """A new text would make a genuine quote fail as hardware: this is the test that notices."""
+    evidence = platform.parse(PLATFORM.tdx(td_attributes=intel.SEPT_VE_DISABLE ^ 1 << bit))
+    assert evidence.hardware([COLLATERAL], NOW, ROOTS).outcome is Outcome.VERIFIED
+
+
+LATE = {
+    "Debug mode is enabled": {"td_attributes": intel.SEPT_VE_DISABLE | 1},
+    "SEPT_VE_DISABLE is not enabled": {"td_attributes": 0},
+    "Invalid MR service TD": {"service_td": b"\1"},
+}
+
+
+@pytest.mark.parametrize("text", LATE)
+def test_the_late_refusals_of_dcap_qvl_have_the_texts_known_here(text: str):
+    assert text in verify.LATE_REFUSALS
+    with pytest.raises(VerificationError) as caught:
+        ask(PLATFORM.tdx(**LATE[text]))  # type: ignore[arg-type]
+    assert caught.value.message == text
+
+
+@pytest.mark.parametrize("text", LATE)
+def test_dcap_qvl_says_them_only_after_the_signature(text: str):
+    raw = bytearray(PLATFORM.tdx(**LATE[text]))  # type: ignore[arg-type]
+    raw[48 + 500] ^= 1
+    with pytest.raises(VerificationError, match="signature is invalid"):
+        ask(bytes(raw))
+    assert hardware(bytes(raw), COLLATERAL).outcome is Outcome.FAILED
+
+
+def ask(raw: bytes) -> None:
+    """dcap-qvl alone."""
+    parsed = quote.parse(raw, quote.TDX)
+    leaf, _, root = map(collateral.certificate, parsed.pck_chain())
+    found = collateral.select([COLLATERAL], pck.read(leaf).fmspc)
+    verify._ask(parsed, found, root, NOW)
+
+
+def test_without_dcap_qvl_hardware_is_not_established(monkeypatch: pytest.MonkeyPatch):
+    import sys
+
+    verify._library.cache_clear()
+    monkeypatch.setitem(sys.modules, "dcap_qvl", None)
+    finding = hardware(PLATFORM.tdx(), COLLATERAL)
+    verify._library.cache_clear()
+    assert finding.outcome is Outcome.NOT_ESTABLISHED
+    assert "dcap-qvl" in str(finding.cause)
+
+
+@pytest.mark.parametrize("raw", [PLATFORM.tdx(), PLATFORM.sgx()], ids=["tdx", "sgx"])
+def test_the_tcb_status_is_not_known_before_hardware_is(raw: bytes):
+    finding = platform.parse(raw).configuration()
+    assert finding.outcome is Outcome.NOT_ESTABLISHED
+    assert "TCB status" in str(finding.cause)
+
+
+def test_the_tcb_status_of_a_failed_hardware_check_is_forgotten():
+    evidence = platform.parse(PLATFORM.tdx())
+    assert evidence.hardware([COLLATERAL], NOW, ROOTS).outcome is Outcome.VERIFIED
+    assert evidence.hardware([COLLATERAL], NOW).outcome is Outcome.FAILED
+    assert evidence.configuration().outcome is Outcome.NOT_ESTABLISHED
+
+
+def judged(floor: dict[str, object], require: dict[str, object], **fields: object) -> Finding:
+    evidence = platform.parse(PLATFORM.tdx(**fields))  # type: ignore[arg-type]
+    assert evidence.hardware([PLATFORM.collateral(status="OutOfDate")], NOW, ROOTS).outcome is Outcome.VERIFIED
+    return evidence.configuration({"tcb_status": ["OutOfDate"], **floor}, require)
+
+
+def test_a_release_makes_the_demands_stricter_and_never_weaker():
+    assert judged({}, {}).outcome is Outcome.VERIFIED
+    assert judged({}, {"tcb_status": ["UpToDate"]}).outcome is Outcome.FAILED
+    assert judged({"tcb_status": ["UpToDate"]}, {"tcb_status": ["OutOfDate"]}).outcome is Outcome.FAILED
+    assert judged({}, {"sept_ve_disable": False}, td_attributes=0).outcome is Outcome.FAILED
+    assert judged({"sept_ve_disable": False}, {}, td_attributes=0).outcome is Outcome.VERIFIED
+    assert judged({"sept_ve_disable": False}, {"sept_ve_disable": True}, td_attributes=0).outcome is Outcome.FAILED
+    both = {"td_attributes": intel.SEPT_VE_DISABLE | intel_cases.MIGRATABLE}
+    assert judged({}, {"migratable": True}, **both).outcome is Outcome.FAILED
+    assert judged({"migratable": True}, {"migratable": False}, **both).outcome is Outcome.FAILED
+    service = intel_cases.SERVICE_TD
+    assert judged({}, {"service_td": [service.hex()]}, service_td=service).outcome is Outcome.FAILED
+    allowed = {"service_td": [service.hex()]}
+    assert judged(allowed, {}, service_td=service).outcome is Outcome.VERIFIED
+    assert judged(allowed, {"service_td": []}, service_td=service).outcome is Outcome.FAILED
+
+
+def test_a_demand_without_a_meaning_here_is_not_established():
+    assert judged({}, {"moon_phase": "full"}).outcome is Outcome.NOT_ESTABLISHED
+    assert judged({}, {"debug": "maybe"}).outcome is Outcome.NOT_ESTABLISHED
+
+
+@pytest.mark.parametrize("name", ["tdx", "sgx"])
+@pytest.mark.parametrize(
+    "table", [{"debug": True}, {"tcb_status": ["Revoked"]}, {"tcb_status": []}, {"tcb_status": "UpToDate"}, {"x": 1}]
+)
+def test_a_trust_file_cannot_ask_for_what_makes_no_sense_or_must_never_be(name: str, table: dict[str, object]):
+    with pytest.raises(ConfigError):
+        platform.check_floor(name, table)
+
+
+def test_registers_are_those_of_the_statements():
+    from teelog.statement import registers
+
+    for name, raw in (("tdx", PLATFORM.tdx()), ("sgx", PLATFORM.sgx())):
+        evidence = platform.parse(raw)
+        assert evidence.platform == name
+        assert set(evidence.registers) == set(registers.PLATFORMS[name].lengths)
+        registers.check(name, {key: value.hex() for key, value in evidence.registers.items()})
+
+
+def test_binding_and_freshness_read_the_report_data():
+    evidence: Evidence = platform.parse(PLATFORM.tdx(report_data=NONCE))
+    assert evidence.freshness(Expected(nonce=NONCE)).outcome is Outcome.VERIFIED
+    assert evidence.freshness(Expected(nonce=b"other")).outcome is Outcome.FAILED
+    assert evidence.binding(Expected(binds=b"key")).outcome is Outcome.FAILED
+    assert evidence.binding(Expected()).outcome is Outcome.NOT_ESTABLISHED
+    assert evidence.binding(Expected()).check is Check.BINDING
+
+
+MUTATED = {
+    "tdx-1.0": (PLATFORM.tdx(), COLLATERAL),
+    "tdx-1.5": (PLATFORM.tdx(service_td=b""), COLLATERAL),
+    "azure": (PLATFORM.tdx(td_attributes=0), COLLATERAL),
+    "sgx": (PLATFORM.sgx(), PLATFORM.collateral("SGX")),
+}
+
+
+@pytest.mark.parametrize("name", MUTATED)
+def test_A_48_flipped_bits_and_truncations_never_pass(name: str):
+    raw, files = MUTATED[name]
+    assert hardware(raw, files).outcome is Outcome.VERIFIED
+    chance = random.Random(name)
+    for number in range(1000):
+        bad = bytearray(raw)
+        if number % 5 == 0:
+            del bad[chance.randrange(len(bad)) :]
+        else:
+            place = chance.randrange(8 * len(bad))
+            bad[place // 8] ^= 1 << place % 8
+        try:
+            finding = hardware(bytes(bad), files)
+        except (MalformedError, NotEstablished):
+            continue
+        assert finding.outcome is not Outcome.VERIFIED
+
+
+@pytest.mark.parametrize("start", range(5))
+def test_A_48_flipped_bits_of_the_collateral_never_raise(start: int):
+    raw = PLATFORM.tdx(td_attributes=0)
+    chance = random.Random(start)
+    for number in range(200):
+        bad = bytearray(COLLATERAL)
+        if number % 5 == 0:
+            del bad[chance.randrange(len(bad)) :]
+        else:
+            place = chance.randrange(8 * len(bad))
+            bad[place // 8] ^= 1 << place % 8
+        assert hardware(raw, bytes(bad)).check is Check.HARDWARE
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=2048), st.sampled_from([b"\3\0\2\0\0", b"\4\0\2\0\x81", b"\5\0\2\0\x81"]))
+def test_A_48_no_bytes_behind_a_header_raise_anything_else(rest: bytes, start: bytes):
+    raw = start.ljust(12, b"\0") + quote.INTEL_QE + bytes(20) + rest
+    try:
+        finding = hardware(raw, COLLATERAL)
+    except (MalformedError, NotEstablished):
+        return
+    assert finding.outcome is not Outcome.VERIFIED
