@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,8 +131,18 @@ class IndexReader:
             self._db.execute("ROLLBACK")
 
     def _read(self, number: int) -> Page:
-        row = self._db.execute("SELECT body FROM page WHERE number = ?", (number,)).fetchone()
+        return read_page(self._db, number)
+
+
+def read_page(db: sqlite3.Connection, number: int) -> Page:
+    """Raises sqlite3.DatabaseError where the file is damaged."""
+    row = db.execute("SELECT body FROM page WHERE number = ?", (number,)).fetchone()
+    if row is None:
+        raise sqlite3.DatabaseError(f"page {number} of the index is missing")
+    try:
         return Page.decode(number, row[0])
+    except (struct.error, ValueError, IndexError) as error:
+        raise sqlite3.DatabaseError(f"page {number} of the index is damaged") from error
 
 
 def _payload(found: Found | None, key: bytes) -> bytes:

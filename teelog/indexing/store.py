@@ -18,7 +18,7 @@ from teelog.index.edit import Edit
 from teelog.index.pages import Page
 from teelog.indexing import lists, schema
 from teelog.indexing.numbers import Numbers
-from teelog.indexing.reader import IndexReader, Lookup, NotRetained, Version
+from teelog.indexing.reader import IndexReader, Lookup, NotRetained, Version, read_page
 from teelog.statement.effective import Effect, Rows
 
 __all__ = ["RETAIN", "IndexReader", "IndexStore", "Lookup", "NotRetained", "Version"]
@@ -184,8 +184,7 @@ class IndexStore:
     def _read(self, number: int) -> Page:
         page = self._cache.get(number)
         if page is None:
-            row = self._db.execute("SELECT body FROM page WHERE number = ?", (number,)).fetchone()
-            page = Page.decode(number, row[0])
+            page = read_page(self._db, number)
             self._remember(page)
         return page
 

@@ -259,6 +259,19 @@ def test_a_file_of_another_log_or_version_or_none_is_refused(path: Path):
         IndexStore.open(path, ORIGIN)
 
 
+def test_a_damaged_page_is_an_error_of_the_database(path: Path):
+    store = IndexStore.open(path, ORIGIN, create=True)
+    store.extend([(about(at), at) for at in range(100)], 100)
+    store.publish(1, 100)
+    reader = IndexReader.open(path)
+    for damage in ("UPDATE page SET body = substr(body, 1, 40)", "DELETE FROM page"):
+        store._db.execute(damage)
+        with pytest.raises(sqlite3.DatabaseError, match="of the index is"):
+            reader.lookup(1, about(1))
+    reader.close()
+    store.close()
+
+
 def test_R_31_the_index_is_written_ahead_and_needs_no_fsync_a_commit(path: Path):
     store = IndexStore.open(path, ORIGIN, create=True)
     assert store._db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
