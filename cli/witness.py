@@ -191,27 +191,34 @@ def serve(witness: Path, listen: str, admin_listen: str | None, semantic: bool) 
 @click.option("--out", "--export", "out", type=click.Path(path_type=Path, file_okay=False), help="Copy them here.")
 @output.json_option
 def forks(witness: Path, out: Path | None) -> None:
-    """List the proofs that a log forked, and copy them to where anyone can verify them.
+    """List the proofs that a log forked, or its index lied, and copy them to where anyone can verify them.
 
     Example: teelog witness forks W1 --out proofs
     """
     from teelog.witness import directory
-    from teelog.witness.evidence import EvidenceStore
+    from teelog.witness.evidence import EvidenceStore, fault_files
 
     directory.load_config(witness)
-    found = [(path, path.read_bytes()) for path in EvidenceStore(witness).fork_files()]
+    store = EvidenceStore(witness)
+    found = [(path, path.read_bytes()) for path in store.fork_files()]
     listed = [_fork(path, data) for path, data in found]
+    wrong = [(path, path.read_bytes()) for path in fault_files(store)]
+    faults = [_fault(path, data) for path, data in wrong]
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        for path, data in found:
+        for path, data in (*found, *wrong):
             output.write_file(out / path.name, data)
     lines = [
         f"{one['log']}  sizes {one['first']} and {one['second']}  {path if out is None else out / path.name}"
         for one, (path, _) in zip(listed, found, strict=True)
     ]
+    lines += [
+        f"{one['log']}  leaf {one['leaf']}  {one['cause']}  {path if out is None else out / path.name}"
+        for one, (path, _) in zip(faults, wrong, strict=True)
+    ]
     output.result(
         lines or ["no log has forked in front of this witness"],
-        {"schema": "teelog-witness-forks/v1", "forks": listed, "exported_to": out},
+        {"schema": "teelog-witness-forks/v1", "forks": listed, "faults": faults, "exported_to": out},
     )
 
 
@@ -219,3 +226,16 @@ def _fork(path: Path, data: bytes) -> dict[str, Any]:
     proof = forks_format.parse_fork(data)
     first, second = (parse_body(note.parse(each).claimed_text()) for each in (proof.first, proof.second))
     return {"log": first.origin, "first": first.size, "second": second.size, "file": path}
+
+
+def _fault(path: Path, data: bytes) -> dict[str, Any]:
+    from teelog.index import fault
+    from teelog.index.leaf import origin_of
+
+    found = fault.parse(data)
+    return {
+        "log": origin_of(fault.main_origin(found)),
+        "cause": found.cause.value,
+        "leaf": found.leaf.index,
+        "file": path,
+    }

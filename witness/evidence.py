@@ -55,6 +55,12 @@ class EvidenceStore:
         return sorted(self.forks.glob("*.teelog-fork"), key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
+def fault_files(store: EvidenceStore) -> list[Path]:
+    """Index faults, oldest first."""
+    found = store.unproven.glob("*.teelog-index-fault")
+    return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
+
+
 def _keep(folder: Path, name: str, suffix: str, data: bytes, *, replace: bool) -> Path | None:
     path = folder / (name + suffix)
     if path.exists():

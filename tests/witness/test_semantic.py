@@ -436,6 +436,30 @@ def test_unreadable_log_is_503_with_its_cause_and_heals(desk: SemanticDesk, log:
     desk.good(log, 0)
 
 
+def test_not_one_wrong_byte_of_any_file_gets_a_signature(desk: SemanticDesk, log: IndexedLog) -> None:
+    log.begin()
+    log.grow(*(b"junk %d" % number for number in range(600)))
+    log.lies["tile/entries/002.p/92"] = Reply(status=500)
+    desk.ask(log, 0)  # asks for all that it needs
+    del log.lies["tile/entries/002.p/92"]
+    asked = sorted({path.removeprefix("/log/") for path in log.server.paths()})
+    assert len(asked) >= 8
+    for path in asked:
+        files = log.index_files if path.startswith("index/") else log.main_files
+        good = files.get(path.removeprefix("index/"))
+        assert good is not None
+        place = len(good) // 2
+        log.lies[path] = Reply(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+        desk.time += 120
+        answer = desk.ask(log, 0)
+        assert answer.status == 503, (path, answer)
+        del log.lies[path]
+        assert desk.size(INDEX) is None
+    assert kept_faults(desk) == []
+    desk.time += 120
+    desk.good(log, 0)
+
+
 def test_endless_bundle_is_cut_off(desk: SemanticDesk, log: IndexedLog) -> None:
     log.begin()
     log.lies["tile/entries/000.p/4"] = Reply(b"\x00" * (17 << 20))

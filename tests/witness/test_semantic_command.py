@@ -134,6 +134,11 @@ def test_fault_of_a_map_root_says_that_a_replay_decides(folder: Path) -> None:
         ran = teelog("fork", "verify", path, "--json")
         assert (ran.code, ran.json["verdict"], ran.json["map_root"]) == (3, "replay decides", "01" * 32)
         assert ran.json["claimed_map_root"] == log.honest.root().hex()
+        copies = folder.parent / "copies"
+        listed = teelog("witness", "forks", folder, "--out", copies, "--json").json
+        assert listed["forks"] == []
+        assert [(one["log"], one["cause"], one["leaf"]) for one in listed["faults"]] == [(INDEX, "map-root", "1")]
+        assert (copies / path.name).read_bytes() == path.read_bytes()
         bent = path.read_bytes().replace(b'"index":"1"', b'"index":"0"')
         assert bent != path.read_bytes()
         path.write_bytes(bent)
