@@ -122,7 +122,10 @@ class Edit:
                 child = self._dirty.get(page.children[at])
                 if child is not None:
                     items, bits = self._close(child)
-                    page.splice(at, items, bits)
+                    if bits:
+                        page.splice(at, items, bits)
+                    else:
+                        page.hashes[at] = items[0].hash
         return self._settle(page)
 
     def _settle(self, page: Page) -> tuple[list[Item], list[int]]:

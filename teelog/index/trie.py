@@ -33,20 +33,27 @@ def uvarint(number: int) -> bytes:
     return bytes(out)
 
 
-def leaf_hash(key: bytes, value: bytes) -> bytes:
-    """SHA-256(0x00 || uvarint(len(key)) || key || uvarint(len(value)) || value)."""
-    return hashlib.sha256(b"\x00" + uvarint(len(key)) + key + uvarint(len(value)) + value).digest()
+class _Numbers(dict[int, bytes]):
+    """Number -> ``start`` and the number as uvarint, each made once."""
 
-
-class _Heads(dict[int, bytes]):
-    """Bit -> what the hash of an inner node begins with. At most MAX_BITS of them, each made once."""
+    def __init__(self, start: bytes) -> None:
+        self._start = start
 
     def __missing__(self, number: int) -> bytes:
-        made = self[number] = b"\x01" + uvarint(number)
+        made = self[number] = self._start + uvarint(number)
         return made
 
 
-_HEADS = _Heads()
+_LENGTHS = _Numbers(b"")
+"""At most MAX_LENGTH of them."""
+_HEADS = _Numbers(b"\x01")
+"""Bit -> what the hash of an inner node begins with; at most MAX_BITS of them."""
+
+
+def leaf_hash(key: bytes, value: bytes) -> bytes:
+    """SHA-256(0x00 || uvarint(len(key)) || key || uvarint(len(value)) || value)."""
+    lengths = _LENGTHS
+    return hashlib.sha256(b"\x00" + lengths[len(key)] + key + lengths[len(value)] + value).digest()
 
 
 def inner_hash(bit: int, left: bytes, right: bytes) -> bytes:
