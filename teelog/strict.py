@@ -6,8 +6,8 @@ outside goes through them. All functions raise MalformedError and name what they
 
 from __future__ import annotations
 
-import base64
 import re
+from binascii import a2b_base64, b2a_base64
 
 from teelog.errors import MalformedError
 
@@ -31,10 +31,10 @@ def decimal(text: bytes, what: str = "number") -> int:
 def b64(text: bytes, what: str = "base64", length: int | None = None) -> bytes:
     """Padded standard base64 (RFC 4648 section 4) that re-encodes to itself; ``length`` in decoded bytes if fixed."""
     try:
-        value = base64.b64decode(text, validate=True)
+        value = a2b_base64(text, strict_mode=True)
     except ValueError as error:
         raise MalformedError(f"{what} is not base64", actual=text[:80]) from error
-    if base64.b64encode(value) != text:
+    if b2a_base64(value, newline=False) != text:
         raise MalformedError(f"{what} is not canonical base64", actual=text[:80])
     if length is not None and len(value) != length:
         raise MalformedError(f"{what} has the wrong length", expected=f"{length} bytes", actual=f"{len(value)} bytes")

@@ -14,6 +14,7 @@ from teelog.errors import MalformedError
 from teelog.tlog.rfc6962 import HASH_LENGTH, MAX_HASHES
 
 _T = TypeVar("_T")
+_KEYS = [list(range(count)) for count in range(16)]
 
 
 def dump(fields: Iterable[Any]) -> bytes:
@@ -51,8 +52,8 @@ def load(data: bytes, limit: int, what: str, read: Callable[[Any], _T], encode: 
 
 def fields(tree: Any, count: int, where: str) -> list[Any]:
     """The values of a map with the keys 0 to count - 1, in order. Raises MalformedError, as all below."""
-    # Booleans and floats equal integers: types are compared first.
-    if type(tree) is not dict or any(type(key) is not int for key in tree) or list(tree) != list(range(count)):
+    # Booleans and floats equal integers; written again, they do not.
+    if type(tree) is not dict or list(tree) != _KEYS[count]:
         raise MalformedError("not a map of the fields", where=where, expected=f"the keys 0 to {count - 1}, in order")
     return list(tree.values())
 

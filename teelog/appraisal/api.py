@@ -376,7 +376,9 @@ class _Steps:
         """What this appraisal established is remembered, whatever became of the rest."""
         seen = self.seen.forgetting(self.trust.origin) if self.checkpoints.doubt else self.seen
         if self.held(Check.WITNESSED):
-            seen = seen.with_checkpoint(self.checkpoints.heads[-1].witnessed)
+            head = self.checkpoints.heads[-1]
+            largest = head.checkpoint
+            seen = seen.with_larger(largest.origin, largest.size, largest.root, head.signed)
         if isinstance(self.chain, Chain) and self.held(Check.LOGGED):
             current = self.chain.current
             seen = seen.with_namespace(current.name, current.version, current.statement_id)

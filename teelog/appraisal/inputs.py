@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from teelog.evidence.platform import Expected
-from teelog.tlog.policy import WitnessedCheckpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +60,6 @@ class Seen:
     namespaces: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     statuses: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     views: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-
-    def with_checkpoint(self, witnessed: WitnessedCheckpoint) -> Seen:
-        head = witnessed.checkpoint
-        return self.with_larger(head.origin, head.size, head.root, witnessed.note.encode())
 
     def forgetting(self, origin: str) -> Seen:
         return replace(self, checkpoints={name: each for name, each in self.checkpoints.items() if name != origin})

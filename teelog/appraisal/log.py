@@ -72,10 +72,11 @@ class Proven:
 
 
 class Checkpoints:
-    """Opens the checkpoints of proofs, each once."""
+    """Opens the checkpoints of proofs, each once. heads: those that hold, smallest first."""
 
     def __init__(self, trust: Trust) -> None:
         self._trust = trust
+        self.heads: list[Head] = []
         self._opened: dict[bytes, Head | Refused] = {}
         self.doubt: str | None = None
 
@@ -95,15 +96,12 @@ class Checkpoints:
         return Proven(what, LoggedFile(item.entry), proof, self._open(checkpoint))
 
     def _open(self, checkpoint: bytes) -> Head | Refused:
-        if checkpoint not in self._opened:
-            self._opened[checkpoint] = open_head(checkpoint, self._trust.main)
-        return self._opened[checkpoint]
-
-    @property
-    def heads(self) -> list[Head]:
-        """Those that were opened, smallest first."""
-        found = [head for head in self._opened.values() if isinstance(head, Head)]
-        return sorted(found, key=lambda head: head.checkpoint.size)
+        found = self._opened.get(checkpoint)
+        if found is None:
+            found = self._opened[checkpoint] = open_head(checkpoint, self._trust.main)
+            if isinstance(found, Head):
+                self.heads = sorted([*self.heads, found], key=lambda head: head.checkpoint.size)
+        return found
 
     @property
     def refused(self) -> list[Refused]:

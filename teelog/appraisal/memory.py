@@ -79,7 +79,8 @@ def _claimed(view: View) -> Opened:
 
 def remember(seen: Seen, index: Index, shown: Mapping[bytes, View], latest: ReadStatus | None) -> Seen:
     """What the index has shown, and the stream's last status where its place held (None where not)."""
-    seen = seen.with_checkpoint(index.head.witnessed)
+    head = index.head.checkpoint
+    seen = seen.with_larger(head.origin, head.size, head.root, index.head.signed)
     if latest is None:
         return seen.with_views(_newer({b"": shown[b""]}, index, seen))
     seen = seen.with_status(latest.predicate.stream, latest.predicate.seq, latest.statement_id)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import lru_cache
 
 from teelog.errors import MalformedError
 from teelog.statement import names, registers
@@ -93,16 +94,19 @@ def parse_prefix(data: bytes) -> tuple[Kind, tuple[str, ...]]:
     return kind, components
 
 
+@lru_cache(4_096)  # a log is about the same few names; a refusal is not kept
 def namespace_key(name: str) -> bytes:
     """Of a namespace such as ``acme.example``. Raises MalformedError."""
     return key(Kind.NAMESPACE, name)
 
 
+@lru_cache(4_096)  # a log is about the same few names; a refusal is not kept
 def status_key(stream: str) -> bytes:
     """Of a stream such as ``acme.example/inference/stable``. Raises MalformedError."""
     return key(Kind.STATUS, *stream.split("/", 3))
 
 
+@lru_cache(4_096)  # a log is about the same few names; a refusal is not kept
 def release_key(stream: str) -> bytes:
     """Of a stream such as ``acme.example/inference/stable``. Raises MalformedError."""
     return key(Kind.RELEASE, *stream.split("/", 3))

@@ -14,6 +14,7 @@ import base64
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol
 
 from teelog import strict
@@ -92,19 +93,27 @@ def check_name(name: str, what: str = "key name") -> None:
         raise MalformedError(f"{what} is empty or contains a space or plus", actual=name[:300])
 
 
+@lru_cache(1_024)  # the same few names stand in all notes; a refusal is not kept
+def _check_known(name: str) -> None:
+    check_name(name)
+
+
 def parse_line(line: bytes) -> Signature:
     """One signature line without its newline. Raises MalformedError."""
     try:
-        text = line.decode()
+        return _read_line(line.decode())
     except UnicodeDecodeError as error:
         raise MalformedError("signature line is not UTF-8") from error
+
+
+def _read_line(text: str) -> Signature:
     # SN-08: em dash U+2014 and one space.
     if not text.startswith(_PREFIX):
         raise MalformedError(
             "not a signature line", expected="a line that starts with an em dash and a space", actual=text[:80]
         )
     name, _, encoded = text[len(_PREFIX) :].partition(" ")
-    check_name(name)
+    _check_known(name)
     blob = strict.b64(encoded.encode(), "note signature")  # SN-11
     # SN-12: key ID and at least one byte of signature.
     if len(blob) < 5:
@@ -120,20 +129,19 @@ def parse(data: bytes) -> UnverifiedNote:
     if _CONTROL.search(data):
         raise MalformedError("note contains a control character")
     try:
-        data.decode()
+        decoded = data.decode()
     except UnicodeDecodeError as error:
         raise MalformedError("note is not UTF-8") from error
     # SN-07: the last empty line separates text and signatures. SN-03: both are there, the last newline too.
-    cut = data.rfind(b"\n\n")
-    if cut < 0:
+    text, separator, block = decoded.rpartition("\n\n")
+    if not separator:
         raise MalformedError("note has no empty line before its signatures")
-    text, block = data[: cut + 1], data[cut + 2 :]
-    if not block.endswith(b"\n"):
+    if not block.endswith("\n"):
         raise MalformedError("note has no signature line, or its last line is not ended")
-    lines = block[:-1].split(b"\n")
+    lines = block[:-1].split("\n")
     if len(lines) > MAX_SIGNATURES:
         raise MalformedError("note has too many signatures", expected=f"at most {MAX_SIGNATURES}", actual=len(lines))
-    return UnverifiedNote(tuple(parse_line(line) for line in lines), text)
+    return UnverifiedNote(tuple([_read_line(line) for line in lines]), text.encode() + b"\n")
 
 
 def check_text(text: bytes) -> None:
@@ -174,24 +182,26 @@ def open_note(data: bytes | UnverifiedNote, verifiers: Iterable[Verifier]) -> No
     """
     unverified = parse(data) if isinstance(data, bytes) else data
     index = index_verifiers(verifiers)
-    good: dict[Signature, VerifiedSignature] = {}
+    text = unverified.claimed_text()
+    good: dict[tuple[str, bytes, bytes], VerifiedSignature] = {}
     others: list[Signature] = []
     for signature in unverified.signatures:
         # SN-13: the pair (name, key ID) identifies the key; anything else is unknown and ignored.
         verifier = index.get((signature.name, signature.key_id))
         if verifier is None:
             others.append(signature)
-        elif signature not in good:  # SN-17: identical lines count once
+            continue
+        line = signature.name, signature.key_id, signature.blob
+        if line not in good:  # SN-17: identical lines count once
             # SN-15: known keys are verified; SN-16: one failure rejects the note.
-            timestamp = verifier.verify(unverified.claimed_text(), signature.blob)
-            good[signature] = VerifiedSignature(verifier, signature, timestamp)
+            good[line] = VerifiedSignature(verifier, signature, verifier.verify(text, signature.blob))
     if not good:
         raise UntrustedKey(
             "note is unverified: no signature by a trusted key",
             expected=describe(index),
             actual=describe((s.name, s.key_id) for s in unverified.signatures),
         )
-    return Note(unverified.claimed_text(), tuple(good.values()), tuple(others))
+    return Note(text, tuple(good.values()), tuple(others))
 
 
 def describe(keys: Iterable[tuple[str, bytes]]) -> str:

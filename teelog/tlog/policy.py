@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from teelog import strict
 from teelog.errors import ConfigError, MalformedError, NotEstablished, NotWitnessed, UntrustedKey, VerificationError
 from teelog.tlog import vkey
-from teelog.tlog.checkpoint import Checkpoint, open_checkpoint, parse_body
+from teelog.tlog.checkpoint import Checkpoint, claimed_origin, open_checkpoint
 from teelog.tlog.note import Note, UnverifiedNote, VerifiedSignature, index_verifiers, parse
 from teelog.tlog.vkey import VerifierKey
 
@@ -149,7 +149,7 @@ def verify_checkpoint(
 def read_checkpoint(data: bytes, policy: Policy, *, origin: str | None = None) -> WitnessedCheckpoint:
     """As ``verify_checkpoint``, every signature checked, but for the quorum: whether it is met, the caller asks."""
     unverified = parse(data)
-    claimed = parse_body(unverified.claimed_text()).origin
+    claimed = claimed_origin(unverified.claimed_text())
     if origin is not None and claimed != origin:
         raise VerificationError("checkpoint is of another log", expected=origin, actual=claimed)
     # PR-07, PL-13: only keys whose name is the origin speak for it.
