@@ -64,7 +64,7 @@ def own(raw: bytes, files: list[bytes]) -> tuple[str, tuple[str, ...]]:
     parsed = quote.parse(raw, int.from_bytes(raw[4:8], "little"))
     leaf, issuer, root = map(collateral.certificate, parsed.pck_chain())
     found = pck.read(leaf)
-    return chain.verify(parsed, found, issuer, root, collateral.select(files, found.fmspc), NOW)
+    return chain.verify(parsed, found, issuer, root, collateral.select(collateral.read_all(files), found.fmspc), NOW)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def ask(raw: bytes) -> None:
     """dcap-qvl alone."""
     parsed = quote.parse(raw, quote.TDX)
     leaf, _, root = map(collateral.certificate, parsed.pck_chain())
-    found = collateral.select([COLLATERAL], pck.read(leaf).fmspc)
+    found = collateral.select(collateral.read_all([COLLATERAL]), pck.read(leaf).fmspc)
     verify._ask(parsed, found, root, NOW)
 
 

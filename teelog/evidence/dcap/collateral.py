@@ -20,6 +20,7 @@ from teelog.evidence.certificates import Certificate
 
 MAX_COLLATERAL = 1 << 20
 """Bytes of the file; the list of revoked PCK certificates is the part that grows."""
+MAX_COLLATERALS = 8
 MAX_LEVELS = 256
 
 Chain = tuple[Certificate, ...]
@@ -145,12 +146,19 @@ class QeIdentity(_Dated, frozen=True, rename="camel"):
     tcb_levels: list[IsvLevel]
 
 
-def select(files: Sequence[bytes], fmspc: bytes) -> Collateral:
-    """The collateral among the endorsements: of several, the one for this kind of platform (6 bytes).
+def read_all(files: Sequence[bytes]) -> tuple[Collateral, ...]:
+    """Those among some endorsements. Raises MalformedError."""
+    found = tuple(_read(bytes(file)) for file in files if looks_like(file))
+    if len(found) > MAX_COLLATERALS:
+        raise MalformedError("too many collaterals", expected=f"at most {MAX_COLLATERALS}", actual=len(found))
+    return found
+
+
+def select(found: Sequence[Collateral], fmspc: bytes) -> Collateral:
+    """Of several, the one for this kind of platform (6 bytes).
 
     Raises NotEstablished where there is none, MalformedError.
     """
-    found = list(map(read, filter(looks_like, files)))
     if not found:
         raise NotEstablished("no collateral was given: nothing says what the platform's state is worth")
     ours = [each for each in found if each.info.fmspc.lower() == fmspc.hex()] if len(found) > 1 else found
@@ -164,11 +172,6 @@ def select(files: Sequence[bytes], fmspc: bytes) -> Collateral:
 def looks_like(file: bytes) -> bool:
     """Whether it is the collateral of a quote, rather than an endorsement of another kind."""
     return file[:64].lstrip()[:1] == b"{" and b'"tcb_info_signature"' in file
-
-
-def read(file: bytes) -> Collateral:
-    """Raises MalformedError."""
-    return _read(bytes(file))
 
 
 @lru_cache(maxsize=4)

@@ -63,14 +63,17 @@ def verify(quote: Quote, files: Sequence[bytes], now: int, roots: Roots) -> Plat
 
     Raises NotEstablished (no collateral, dcap-qvl is not installed), UntrustedKey, VerificationError, MalformedError.
     """
-    leaf, issuer, root = _quote_chain(quote, files, roots)
+    given = collaterals.read_all(files)
+    # First: look-alikes are wrong whatever else is missing.
+    for each in given:
+        for issuers in (each.pck_crl_issuers, each.tcb_info_issuers, each.qe_identity_issuers):
+            _check_pinned(issuers[-1], roots)
+    leaf, issuer, root = _quote_chain(quote, roots)
     platform = pck.read(leaf)
-    collateral = collaterals.select(files, platform.fmspc)
+    collateral = collaterals.select(given, platform.fmspc)
     info = collateral.info
-    for issuers in (collateral.pck_crl_issuers, collateral.tcb_info_issuers, collateral.qe_identity_issuers):
-        _check_pinned(issuers[-1], roots)
-    for each in (root, issuer, leaf):
-        certificates.check_validity(each, now)
+    for certificate in (root, issuer, leaf):
+        certificates.check_validity(certificate, now)
     _check_same_platform(quote, platform, info)
     until = min(info.expires(), collateral.identity.expires(), leaf.not_after, *_lists_expire(collateral))
     found = Platform("", (), info.tcb_evaluation_data_number, until, platform, root)
@@ -85,15 +88,9 @@ def verify(quote: Quote, files: Sequence[bytes], now: int, roots: Roots) -> Plat
     return replace(found, status=status, advisories=advisories)
 
 
-def _quote_chain(quote: Quote, files: Sequence[bytes], roots: Roots) -> tuple[Certificate, Certificate, Certificate]:
+def _quote_chain(quote: Quote, roots: Roots) -> tuple[Certificate, Certificate, Certificate]:
     """PCK certificate, issuer and root as the quote brings them; the root is pinned."""
-    try:
-        leaf, issuer, root = map(collaterals.certificate, quote.pck_chain())
-    except NotEstablished:
-        # Look-alike collateral is wrong whatever else is missing.
-        for file in filter(collaterals.looks_like, files):
-            _check_pinned(collaterals.read(file).tcb_info_issuers[-1], roots)
-        raise
+    leaf, issuer, root = map(collaterals.certificate, quote.pck_chain())
     _check_pinned(root, roots)
     if leaf.common_name != pck.NAME or issuer.common_name not in pck.ISSUERS:
         raise VerificationError("the quote's certificate is none of a platform", expected=pck.NAME)
