@@ -22,7 +22,7 @@ from teelog.statement.names import Stream
 from teelog.statement.status import StatusPredicate
 from teelog.tlog import note
 from teelog.tlog.checkpoint import Checkpoint, parse_body
-from teelog.verdict import Outcome, Verdict
+from teelog.verdict import NotVerified, Outcome, Verdict
 
 
 @click.group()
@@ -73,18 +73,21 @@ def get(
         raise refused
     output.write_file(out, found.file)
     bundle_refresh.remember(state, trust, seen, found)
-    parsed = bundles.parse(found.file)
-    if refused is None:
-        output.ok(f"bundle of {_describe(parsed)}: allowed now")
-    else:
-        output.fail(f"bundle of {_describe(parsed)}: {refused.message}")
     if out != output.STDOUT:
-        output.result(
-            [*lines(parsed), f"bundle        {out}, {len(found.file)} bytes"],
-            {**as_json(parsed, len(found.file)), "file": out, "allowed": refused is None},
-        )
+        _report(bundles.parse(found.file), refused, out, len(found.file))
     if refused is not None:
         raise refused
+
+
+def _report(bundle: Bundle, refused: NotVerified | None, out: str, length: int) -> None:
+    if refused is None:
+        output.ok(f"bundle of {_describe(bundle)}: allowed now")
+    else:
+        output.fail(f"bundle of {_describe(bundle)}: {refused.message}")
+    output.result(
+        [*lines(bundle), f"bundle        {out}, {length} bytes"],
+        {**as_json(bundle, length), "file": out, "allowed": refused is None},
+    )
 
 
 # -- show -------------------------------------------------------------------------------------------------------------

@@ -363,7 +363,7 @@ def _report(story: Story, seconds: float) -> None:
             "  $ teelog result show result.jwt --key verifier.key.pub",
             "  $ teelog entry 2 --policy policy.txt --from LOG",
             "  $ teelog log fsck LOG",
-            "  $ teelog monitor once LOG --policy policy.txt --index-policy index.txt --namespace acme.example",
+            "  $ teelog monitor once LOG --policy policy.txt --index-policy index.txt",
             "  $ teelog checkpoint compare second-view.checkpoint LOG --policy policy.txt --out mine.teelog-fork",
             f"  $ teelog fork verify {story.fork_proof} --policy policy.txt",
         ],

@@ -1,31 +1,14 @@
-"""Moments: how a user types one, and what was in effect then."""
+"""What was in effect at a moment, by the witnesses' clocks."""
 
 from __future__ import annotations
 
-import re
 import time
-from datetime import datetime
-
-import click
 
 from teelog.cli.standing import Asked, Standing
-from teelog.errors import MalformedError, NotEstablished, NotWitnessed, ProofError, RefusedError
-from teelog.statement import release
+from teelog.errors import NotEstablished, NotWitnessed, ProofError, RefusedError
 from teelog.statement.names import Stream
 from teelog.statement.status import Status
 from teelog.tlog.policy import Policy, WitnessedCheckpoint, verify_checkpoint
-
-_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-
-
-def callback(_context: click.Context, _option: click.Parameter, value: str | None) -> datetime | None:
-    """Of options that take a day, or a second as RFC 3339 in UTC."""
-    if value is None:
-        return None
-    try:
-        return release.time(f"{value}T00:00:00Z" if _DAY.fullmatch(value) else value)
-    except MalformedError as error:
-        raise click.BadParameter(str(error)) from error
 
 
 async def status_at(asked: Asked, found: Standing, stream: Stream, at: int) -> tuple[Status | None, int | None]:

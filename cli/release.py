@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from teelog.cli import allow, files, moment, output, publish, release_list, statements
+from teelog.cli import allow, files, output, publish, release_list, statements
+from teelog.cli.duration import moment
 from teelog.errors import MalformedError, UnavailableError
 from teelog.measure import registers as measured_registers
 from teelog.statement import draft, registers, release, strict_json
@@ -66,11 +67,9 @@ def _materials(_context: click.Context, _option: click.Parameter, values: tuple[
 )
 @click.option("--artifact", "artifacts", type=_FILE, multiple=True, help="What is released; repeatable.")
 @click.option("--subject", "subjects", metavar="NAME=sha256:HEX", multiple=True, callback=_subjects, help="Its digest.")
+@click.option("--not-before", metavar="TIME", callback=moment, help="2026-01-31, or with T12:00:00Z.  [default: now]")
 @click.option(
-    "--not-before", metavar="TIME", callback=moment.callback, help="2026-01-31, or with T12:00:00Z.  [default: now]"
-)
-@click.option(
-    "--not-after", metavar="TIME", callback=moment.callback, help="Last second of validity.  [default: 365 days later]"
+    "--not-after", metavar="TIME", callback=moment, help="Last second of validity.  [default: 365 days later]"
 )
 @click.option("--material", "materials", metavar="URI[@ALG:HEX]", multiple=True, callback=_materials, help="Made from.")
 @click.option("--measured", metavar="TEXT", multiple=True, help="What the registers cover; repeatable.")

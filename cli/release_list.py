@@ -9,7 +9,7 @@ from datetime import datetime
 
 import click
 
-from teelog.cli import moment, online, output, standing, statuses
+from teelog.cli import duration, moment, online, output, standing, statuses
 from teelog.cli import policy as policies
 from teelog.cli.allow import stream_type
 from teelog.cli.proof import utc
@@ -34,7 +34,7 @@ class _Learned:
 
 @click.command("list")
 @click.argument("stream", metavar="STREAM", callback=stream_type)
-@click.option("--at", metavar="TIME", callback=moment.callback, help="As it was at 2026-01-31, or with T12:00:00Z.")
+@click.option("--at", metavar="TIME", callback=duration.moment, help="As it was at 2026-01-31, or with T12:00:00Z.")
 @click.option("--size", type=click.IntRange(min=0), help="As it was in the log's first so many entries.")
 @standing.options
 @output.json_option
