@@ -213,13 +213,14 @@ async def test_the_log_goes_on_without_its_index_and_the_index_after_a_restart(l
         await allow(log, make.namespace_file())
         assert (await post(session, server.url, release_file("1")))[0] == 201
         size = await client.until(3)
+
+        async def counted(name: str, value: float) -> bool:
+            return (await metrics(session, server.admin))[name] == value
+
+        await until(lambda: counted("teelog_index_input_size", 3))  # told a moment after it is published
         (index,) = children(server.process.pid)
         os.kill(index, signal.SIGKILL)
-
-        async def counted() -> bool:
-            return (await metrics(session, server.admin))["teelog_index_running"] == 0
-
-        await until(counted)
+        await until(lambda: counted("teelog_index_running", 0))
         for number in range(2, 12):
             assert (await post(session, server.url, release_file(str(number))))[0] == 201
         async with session.get(server.admin + "/readyz") as response:
