@@ -41,6 +41,9 @@ class Check(enum.StrEnum):
     FRESH = "fresh"
 
 
+_CHECKS = tuple(Check)
+
+
 class Overall(enum.StrEnum):
     """Of all checks together."""
 
@@ -137,9 +140,9 @@ class Verdict:
         """Raises ValueError unless there is exactly one finding for every check: none can be forgotten."""
         collected = list(findings)
         by_check = {finding.check: finding for finding in collected}
-        if len(by_check) != len(collected) or set(by_check) != set(Check):
+        if len(by_check) != len(collected) or len(by_check) != len(_CHECKS):
             raise ValueError("a verdict needs one finding for every check")
-        return cls(tuple(by_check[check] for check in Check), as_of, judged, seen)
+        return cls(tuple([by_check[check] for check in _CHECKS]), as_of, judged, seen)
 
     def __bool__(self) -> NoReturn:
         raise TypeError("a Verdict is not a bool: look at .overall, or call teelog.verify(), which raises")

@@ -55,12 +55,18 @@ class Read:
 def read_release(entry: bytes) -> Read | MalformedError:
     try:
         envelope = dsse.parse(entry)
-        kind = intoto.claimed_predicate_type(envelope.claimed())
-        if kind != release.PREDICATE_TYPE:
-            return MalformedError("the statement is no release", expected=release.PREDICATE_TYPE, actual=kind[:80])
         return Read(envelope, release.read(envelope.claimed()))
     except MalformedError as error:
-        return error
+        return _no_release(entry) or error
+
+
+def _no_release(entry: bytes) -> MalformedError | None:
+    """Where a statement of another kind was given, that is what is wrong with it."""
+    with suppress(MalformedError):
+        kind = intoto.claimed_predicate_type(dsse.parse(entry).claimed())
+        if kind != release.PREDICATE_TYPE:
+            return MalformedError("the statement is no release", expected=release.PREDICATE_TYPE, actual=kind[:80])
+    return None
 
 
 def follow(

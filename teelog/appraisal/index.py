@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from teelog import strict
 from teelog.appraisal.log import Head, Refused, check_one_tree, open_head
 from teelog.bundle import Bundle, Lookup
 from teelog.errors import (
@@ -25,9 +26,12 @@ from teelog.index.proof import verify_lookup
 from teelog.tlog import note, rfc6962
 from teelog.tlog.checkpoint import Checkpoint
 from teelog.tlog.policy import NONE, Policy
+from teelog.tlog.rfc6962 import HASH_LENGTH
 from teelog.tlog.vkey import SignatureType
 from teelog.trust import Trust
 from teelog.verdict import Check, Finding, failed, not_established
+
+_HEX = 2 * HASH_LENGTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,23 +99,22 @@ def read(bundle: Bundle, head: Head, main: Head, trust: Trust) -> Index:
             expected=f"leaf {size - 1} of {size}",
             actual=error.message,
         ) from error
-    leaf = IndexLeaf.parse(bundle.index_leaf)
-    _check_input(leaf, main, trust)
-    return Index(head, leaf.map_root, main.checkpoint.size)
+    return Index(head, _map_root(bundle.index_leaf, main, trust), main.checkpoint.size)
 
 
-def _check_input(leaf: IndexLeaf, main: Head, trust: Trust) -> None:
-    """Step 4: what the map was built from is (N, R)."""
+def _map_root(leaf: bytes, main: Head, trust: Trust) -> bytes:
+    """Step 4: the map root of a leaf that was built from (N, R)."""
     ours = main.checkpoint
     keys = [log.key for log in trust.main.logs if log.key.type is SignatureType.ED25519]
-    text = main.witnessed.note.text
-    lines = [line.signature for line in main.witnessed.log_signatures if line.verifier in keys]
-    # The same text with the same line as in the main checkpoint: verified there.
-    if leaf.note in [note.encode(text, [line]) for line in lines]:
-        return
-    found = leaf.open(keys, ours.origin)
-    check_one_tree((found, leaf.note), (ours, main.signed), keys)
+    for line in main.witnessed.log_signatures:
+        # The text of the main checkpoint with the line that was verified there.
+        if line.verifier in keys and leaf[_HEX:] == b"\n" + note.encode(main.witnessed.note.text, [line.signature]):
+            return strict.unhex(leaf[:_HEX], "map root", HASH_LENGTH)
+    parsed = IndexLeaf.parse(leaf)
+    found = parsed.open(keys, ours.origin)
+    check_one_tree((found, parsed.note), (ours, main.signed), keys)
     _check_size(found, ours)
+    return parsed.map_root
 
 
 def _check_size(found: Checkpoint, ours: Checkpoint) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from teelog.evidence.platform import Expected
 
@@ -62,28 +62,31 @@ class Seen:
     views: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     def forgetting(self, origin: str) -> Seen:
-        return replace(self, checkpoints={name: each for name, each in self.checkpoints.items() if name != origin})
+        kept = {name: each for name, each in self.checkpoints.items() if name != origin}
+        return Seen(kept, self.namespaces, self.statuses, self.views)
 
     def with_larger(self, origin: str, size: int, root: bytes, note: bytes) -> Seen:
         known = self.checkpoints.get(origin)
         if known is not None and known.size >= size:
             return self
-        return replace(self, checkpoints={**self.checkpoints, origin: SeenCheckpoint(size, root, note)})
+        grown = {**self.checkpoints, origin: SeenCheckpoint(size, root, note)}
+        return Seen(grown, self.namespaces, self.statuses, self.views)
 
     def with_namespace(self, name: str, version: int, statement_id: str) -> Seen:
         known = self.namespaces.get(name)
         if known is not None and known[0] >= version:
             return self
-        return replace(self, namespaces={**self.namespaces, name: (version, statement_id)})
+        grown = {**self.namespaces, name: (version, statement_id)}
+        return Seen(self.checkpoints, grown, self.statuses, self.views)
 
     def with_status(self, stream: str, seq: int, statement_id: str) -> Seen:
         known = self.statuses.get(stream)
         if known is not None and known[0] >= seq:
             return self
-        return replace(self, statuses={**self.statuses, stream: (seq, statement_id)})
+        return Seen(self.checkpoints, self.namespaces, {**self.statuses, stream: (seq, statement_id)}, self.views)
 
     def with_views(self, views: Mapping[str, bytes]) -> Seen:
-        return replace(self, views={**self.views, **views})
+        return Seen(self.checkpoints, self.namespaces, self.statuses, {**self.views, **views})
 
 
 def view_key(origin: str, key: bytes) -> str:

@@ -55,7 +55,8 @@ def signer(of_release: Finding, found: ReadStatus, chain: Chain, indices: Sequen
     except TeelogError as error:
         wrong = failed(Check.SIGNER, error)
         return replace(wrong, cause=f"the status: {wrong.cause}")
-    return replace(of_release, details=(*of_release.details, f"status signed by {', '.join(signers)}"))
+    it, said = of_release, f"status signed by {', '.join(signers)}"
+    return Finding(it.check, it.outcome, it.cause, it.expected, it.actual, (*it.details, said))
 
 
 @dataclass(frozen=True, slots=True)

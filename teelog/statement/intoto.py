@@ -83,6 +83,17 @@ def decode(payload: bytes, decoder: msgspec.json.Decoder[_S]) -> _S:
     return statement
 
 
+def check_predicate_type(found: str, expected: str) -> None:
+    """Raises MalformedError unless a statement is of the type that its reader is for.
+
+    A-51: what was signed as one kind is never read as another, however alike the two look.
+    """
+    if found != expected:
+        raise MalformedError(
+            "statement is of another kind", where="/predicateType", expected=expected, actual=found[:80]
+        )
+
+
 def topic(name: str, sha256: str) -> tuple[Topic, ...]:
     """The ``subject`` of a statement about a name. sha256: of the name's bytes, hex."""
     return (Topic(name, {"sha256": sha256}),)

@@ -86,6 +86,7 @@ def payload(predicate: LogPolicyPredicate) -> bytes:
 def read(claimed: bytes) -> LogPolicyPredicate:
     """The predicate of a payload, well-formed; nothing is verified. Raises MalformedError."""
     statement = intoto.decode(claimed, _decoder)
+    intoto.check_predicate_type(statement.predicate_type, PREDICATE_TYPE)
     predicate = statement.predicate
     names.origin(predicate.log, "/predicate/log")
     intoto.check_topic(statement.subject, predicate.log, hashlib.sha256(predicate.log.encode()).hexdigest())

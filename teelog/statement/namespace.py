@@ -131,6 +131,7 @@ def read(claimed: bytes) -> NamespacePredicate:
 @lru_cache(64)  # a reader meets the same few versions again with every release; a refusal is not kept
 def _read(claimed: bytes) -> tuple[NamespacePredicate, Mapping[str, HeldKey]]:
     statement = intoto.decode(claimed, _decoder)
+    intoto.check_predicate_type(statement.predicate_type, PREDICATE_TYPE)
     predicate = statement.predicate
     names.namespace(predicate.namespace, "/predicate/namespace")
     intoto.check_topic(statement.subject, predicate.namespace, hashlib.sha256(predicate.namespace.encode()).hexdigest())

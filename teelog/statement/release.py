@@ -128,6 +128,7 @@ def payload(predicate: ReleasePredicate, subjects: tuple[intoto.Subject, ...]) -
 def read(claimed: bytes) -> ReleaseClaim:
     """A release from its payload, well-formed; nothing is verified. Raises MalformedError."""
     statement = intoto.decode(claimed, _decoder)
+    intoto.check_predicate_type(statement.predicate_type, PREDICATE_TYPE)
     predicate = statement.predicate
     intoto.check_subjects(statement.subject)
     stream = names.stream(predicate.stream, "/predicate/stream")

@@ -153,6 +153,7 @@ def payload(predicate: StatusPredicate) -> bytes:
 def read(claimed: bytes) -> StatusPredicate:
     """The predicate of a payload, well-formed; nothing is verified. Raises MalformedError."""
     statement = intoto.decode(claimed, _decoder)
+    intoto.check_predicate_type(statement.predicate_type, PREDICATE_TYPE)
     predicate = statement.predicate
     names.stream(predicate.stream, "/predicate/stream")
     intoto.check_topic(statement.subject, predicate.stream, hashlib.sha256(predicate.stream.encode()).hexdigest())
