@@ -309,8 +309,9 @@ class Indexer:
                 continue
             if self._answered(ticket):
                 return
-            self._tell(doing="waiting")
             # It may be committed or not: the same leaf again is the same entry.
+            self._tell(doing="waiting")
+            self._handle(self._take(HAND_OVER))
 
     def _answered(self, ticket: int) -> bool:
         while True:
