@@ -39,7 +39,7 @@ class Require(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     debug: whether a debuggable TEE is asked for (false forbids it, and so does a verifier on its own).
     min_tcb: SEV-SNP. guest_policy: SEV-SNP policy bits by name, the most that may be set. platform_info: SEV-SNP
     platform bits by name, as they must be. host_data: hex of the platform's field, exact.
-    tcb_status: TDX and SGX, the statuses that are good enough.
+    tcb_status and what follows: TDX and SGX, see teelog.evidence.tdx.policy, teelog.evidence.sgx.policy.
     """
 
     debug: bool | None = None
@@ -48,6 +48,21 @@ class Require(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     platform_info: dict[str, bool] | None = None
     host_data: _HexDigits | None = None
     tcb_status: tuple[str, ...] | None = None
+    deny_advisories: tuple[str, ...] | None = None
+    min_tcb_evaluation_data_number: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    sept_ve_disable: bool | None = None
+    migratable: bool | None = None
+    service_td: tuple[_HexDigits, ...] | None = None
+    mrseam: tuple[_HexDigits, ...] | None = None
+    min_tee_tcb_svn: _HexDigits | None = None
+    mrconfigid: _HexDigits | None = None
+    mrowner: _HexDigits | None = None
+    mrownerconfig: _HexDigits | None = None
+    provision_key: bool | None = None
+    config_id: _HexDigits | None = None
+    min_config_svn: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    isv_family_id: _HexDigits | None = None
+    isv_ext_prod_id: _HexDigits | None = None
 
 
 def read(block: Mapping[str, object]) -> tuple[Require, tuple[str, ...]]:

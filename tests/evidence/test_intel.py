@@ -12,6 +12,9 @@ from teelog.errors import ConfigError, MalformedError, NotEstablished, Verificat
 from teelog.evidence import platform
 from teelog.evidence.dcap import chain, collateral, pck, quote, verify
 from teelog.evidence.platform import Evidence, Expected
+from teelog.evidence.sgx import policy as sgx_policy
+from teelog.evidence.tdx import policy as tdx_policy
+from teelog.statement.require import Require
 from teelog.testing import intel, intel_cases
 from teelog.testing.intel import NOW, Platform
 from teelog.testing.intel_cases import NONCE, PLATFORM
@@ -247,6 +250,11 @@ def test_registers_are_those_of_the_statements():
         assert evidence.platform == name
         assert set(evidence.registers) == set(registers.PLATFORMS[name].lengths)
         registers.check(name, {key: value.hex() for key, value in evidence.registers.items()})
+
+
+@pytest.mark.parametrize("kind", [tdx_policy.Policy, sgx_policy.Policy], ids=["tdx", "sgx"])
+def test_a_release_can_be_written_with_every_demand_that_is_understood_here(kind: type[tdx_policy.Policy]):
+    assert set(kind.__struct_fields__) <= set(Require.__struct_fields__)
 
 
 def test_binding_and_freshness_read_the_report_data():
