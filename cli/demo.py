@@ -8,7 +8,7 @@ import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,20 @@ def _new_folder(folder: Path | None) -> Path:
     return folder.resolve()
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A report to be judged. bundle: the options of bundle and trust, if not those of SAME."""
+
+    report: Report
+    more: tuple[str, ...]
+    bundle: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        evidence = ("--evidence", f"{self.report.name}.bin", "--endorsement", self.report.certificates)
+        return (*evidence, "--report-data", self.report.report_data, *self.more)
+
+
 class Story:
     """The steps, each a public command that is shown, run and judged by its exit code."""
 
@@ -113,12 +127,10 @@ class Story:
         self.policy("LOG/log.vkey", url, self.witnesses, QUORUM, "policy.txt")
         self.run("policy", "check", "policy.txt", show=5)
         _say("2. Three more read the whole log: they cosign its index once they have rebuilt it, and nothing else")
+        main = ("--main", "LOG/log.vkey", "--url", url)
         self.together(
             [["witness", "init", name, "--name", f"semantic.example/{name.lower()}"] for name in SEMANTIC],
-            [
-                ["witness", "add-log", name, "LOG/index/log.vkey", "--main", "LOG/log.vkey", "--url", url]
-                for name in SEMANTIC
-            ],
+            [["witness", "add-log", name, "LOG/index/log.vkey", *main] for name in SEMANTIC],
         )
         self.policy("LOG/index/log.vkey", f"{url}/index", self.semantic, SEMANTIC_QUORUM, "index.txt")
         for name, port in self.witnesses.items():
@@ -144,8 +156,8 @@ class Story:
 
     def publish(self) -> None:
         _say("3. A vendor makes a key; the log's operator allows the vendor's namespace")
-        self.run("key", "generate", "--name", NAMESPACE, "--out", "acme.key", show=0)
-        self.run("key", "generate", "--name", "verifier.example", "--out", "verifier.key", show=0)
+        keys = {NAMESPACE: "acme.key", "verifier.example": "verifier.key"}
+        self.together([["key", "generate", "--name", name, "--out", file] for name, file in keys.items()])
         roles = ("--owner", "acme.key", "--release", "acme.key", "--status", "acme.key", "--result", "verifier.key")
         self.run("namespace", "new", "--namespace", NAMESPACE, "--log", ORIGIN, *roles, "--out", "ns.json", show=0)
         self.run("log", "allow", "LOG", "ns.json", show=2)
@@ -195,12 +207,18 @@ class Story:
     def refuse_machines(self, reports: Mapping[str, Report]) -> None:
         _say("8. Another program, a flipped bit, a debug guest, a replay, an output that the report does not bind")
         good = reports["report"]
-        self.appraise(reports["another"], *UNBOUND, cause="measurement")
-        self.appraise(reports["flipped"], *UNBOUND, cause="hardware")
-        self.appraise(reports["debug"], *UNBOUND, cause="configuration")
-        self.appraise(replace(good, report_data="00112233445566778899aabbccddeeff"), *UNBOUND, cause="freshness")
         output.write_file(self.folder / "answer.json", b'{"answer": 42}\n')
-        self.appraise(good, "--binds", "answer.json", cause="binding")
+        replayed = replace(good, report_data="00112233445566778899aabbccddeeff")
+        asked = {
+            "measurement": _Asked(reports["another"], UNBOUND),
+            "hardware": _Asked(reports["flipped"], UNBOUND),
+            "configuration": _Asked(reports["debug"], UNBOUND),
+            "freshness": _Asked(replayed, UNBOUND),
+            "binding": _Asked(good, ("--binds", "answer.json")),
+        }
+        with ThreadPoolExecutor(2) as workers:
+            for cause, ran in zip(asked, workers.map(self.ask, asked.values()), strict=True):
+                self.show_verdict(asked[cause], ran, cause=cause)
 
     def go_on(self) -> None:
         _say("9. One witness of each kind dies: the log goes on; the next release is allowed beside the first")
@@ -276,11 +294,15 @@ class Story:
         self, report: Report, *more: str, cause: str | None = None, show: int = 3, bundle: Sequence[str] = ()
     ) -> None:
         """`teelog verify`. cause: the check that must fail, and be named as the cause. bundle: and trust, if others."""
-        evidence = ("--evidence", f"{report.name}.bin", "--endorsement", report.certificates)
-        words = (*evidence, "--report-data", report.report_data, *more)
-        given = (*bundle, "--stream", STREAM) if bundle else SAME
-        ran = demo_processes.command(("verify", *given, *words), self.folder)
-        shown = shlex.join([*given, *words]) if bundle else "$same " + shlex.join(words)
+        asked = _Asked(report, more, tuple(bundle))
+        self.show_verdict(asked, self.ask(asked), cause=cause, show=show)
+
+    def ask(self, asked: _Asked) -> Ran:
+        given = (*asked.bundle, "--stream", STREAM) if asked.bundle else SAME
+        return demo_processes.command(("verify", *given, *asked.words), self.folder)
+
+    def show_verdict(self, asked: _Asked, ran: Ran, *, cause: str | None, show: int = 3) -> None:
+        shown = shlex.join(ran.arguments[1:]) if asked.bundle else "$same " + shlex.join(asked.words)
         _say(*_wrapped("  $ teelog verify " + shown))
         self.judge(ran, 0 if cause is None else 1, show, f"error: {cause}: " if cause else "")
 

@@ -23,6 +23,8 @@ from tests.commands import Ran, teelog, teelog_process
 from tests.statement import make
 from tests.vectors import ROOT, vectors
 
+pytestmark = pytest.mark.timeout(420)
+
 
 def left_in(folder: Path) -> list[str]:
     """The processes that work in ``folder``."""
@@ -53,7 +55,7 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         vectors("evidence/derived/snp/milan-v3-dstack.report.bin")
         found = ROOT
     environment = {**os.environ, "TEELOG_VECTORS": str(found)}
-    ran = teelog_process("demo", "--dir", folder, "--json", timeout=240, env=environment)
+    ran = teelog_process("demo", "--dir", folder, "--json", timeout=400, env=environment)
     assert ran.code == 0, ran.stderr
     assert ran.json["real_machine"] is (request.param == "real")
     return folder, ran

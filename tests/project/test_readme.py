@@ -60,12 +60,12 @@ def run(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
         env={**kept, "PATH": path, "HOME": str(folder / "home")},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=400,
         check=False,
     )
 
 
-@pytest.mark.timeout(260)
+@pytest.mark.timeout(420)
 @pytest.mark.skipif(not (Path(sys.executable).parent / "teelog").exists(), reason="the command is not installed")
 def test_the_tutorial_runs_as_written(tmp_path: Path):
     done = run(on_free_ports(script(tutorial())), tmp_path)
