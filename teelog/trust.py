@@ -39,6 +39,7 @@ from teelog.evidence.platform import Roots
 from teelog.statement import names
 from teelog.statement.strict_json import Count, pointer_of
 from teelog.tlog.policy import Policy, parse_policy
+from teelog.tlog.policy_lint import lint
 from teelog.verdict import Check
 
 MAX_LENGTH = 65_536  # bytes
@@ -171,6 +172,15 @@ def _policy(name: str, path: str, read: Callable[[str], bytes]) -> Policy:
             f"{name}: {path}: the policy does not list exactly one log",
             expected="one log",
             actual=", ".join(found.origins()) or "none",
+        )
+    twice = lint(found).counted_twice
+    # Protocol, "Who is trusted for what": all vkeys of one key name count once.
+    if twice:
+        raise ConfigError(
+            f"{name}: {path}: one operator would count several times",
+            expected="all keys of one name in a group of their own, with the threshold any",
+            actual=", ".join(twice[:4]),
+            hint="teelog policy new, or teelog policy check",
         )
     return found
 

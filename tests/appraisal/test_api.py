@@ -69,3 +69,5 @@ def test_verifying_loads_no_server_and_no_client():
     modules = loaded("import teelog\nteelog.verify, teelog.trust.parse")
     assert "teelog.appraisal.api" in modules
     assert not {"aiohttp", "sqlite3", "click", "asyncio", "teelog.client", "socket"} & modules
+    # What reads bundles is loaded where there is one.
+    assert not {"cbor2", "teelog.bundle", "teelog.index"} & modules

@@ -195,3 +195,19 @@ def test_how_far_ahead_and_grace_are_the_files_choice():
     assert silent.streams["acme.example/inference/stable"].grace
     with pytest.raises(ConfigError, match="max_next_update"):
         parse(HEAD + 'max_next_update = "soon"\n')
+
+
+def test_one_operators_two_keys_are_no_quorum_of_two():
+    two = [
+        NoteSigner.of("witness.example/w1", SignatureType.COSIGNATURE_ED25519, logs.key(name)).verifier
+        for name in ("one", "another")
+    ]
+    lines = [f"log {logs.LOG.verifier}", *(f"witness k{n} {key}" for n, key in enumerate(two))]
+    for group, holds in (("group q 2 k0 k1", False), ("group q any k0 k1", True)):
+        text = "\n".join([*lines, group, "quorum q", ""]).encode()
+        files = FILES | {"main.policy": text}
+        if holds:
+            trust.parse((HEAD + ACME + STREAM).encode(), files.__getitem__)
+            continue
+        with pytest.raises(ConfigError, match="one operator would count several times"):
+            trust.parse((HEAD + ACME + STREAM).encode(), files.__getitem__)
