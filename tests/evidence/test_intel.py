@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -131,8 +133,6 @@ def test_the_own_verifier_refuses_collateral_that_dcap_qvl_refuses(changes: dict
 )
 @pytest.mark.parametrize("attributes", [0, intel.SEPT_VE_DISABLE], ids=["own", "dcap-qvl"])
 def test_collateral_that_somebody_changed_is_refused(member: str, attributes: int):
-    import json
-
     text = json.loads(COLLATERAL)
     value = text[member]
     at = value.rindex("1")  # a digit of a number, of hex or of a date
@@ -266,6 +266,7 @@ def test_binding_and_freshness_read_the_report_data():
     assert evidence.binding(Expected()).check is Check.BINDING
 
 
+PLATFORM_TDX, AZURE_TDX = PLATFORM.tdx(), PLATFORM.tdx(td_attributes=0)
 MUTATED = {
     "tdx-1.0": (PLATFORM.tdx(), COLLATERAL),
     "tdx-1.5": (PLATFORM.tdx(service_td=b""), COLLATERAL),
@@ -305,6 +306,44 @@ def test_A_48_flipped_bits_of_the_collateral_never_raise(start: int):
             place = chance.randrange(8 * len(bad))
             bad[place // 8] ^= 1 << place % 8
         assert hardware(raw, bytes(bad)).check is Check.HARDWARE
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(sorted(json.loads(COLLATERAL))), JSON, st.booleans())
+def test_A_48_no_value_of_a_member_of_the_collateral_raises_or_passes(member: str, value: object, nested: bool):
+    """nested: JSON inside a text, as Intel's statements are."""
+    whole = json.loads(COLLATERAL)
+    whole[member] = json.dumps(value) if nested else value
+    for raw in (PLATFORM_TDX, AZURE_TDX):
+        assert hardware(raw, json.dumps(whole).encode()).outcome is not Outcome.VERIFIED
+
+
+@pytest.mark.parametrize("member", ["tcb_info", "qe_identity", "root_ca_crl", "tcb_info_issuer_chain"])
+def test_A_48_large_collateral_stays_below_64_MiB(member: str):
+    whole = json.loads(COLLATERAL)
+    level = '{"tcb":{"isvsvn":1,"sgxtcbcomponents":[],"pcesvn":0},"tcbStatus":""},'
+    start = '"tcbLevels":['
+    room = collateral.MAX_COLLATERAL - len(COLLATERAL) - 2000
+    if member in ("tcb_info", "qe_identity"):
+        many = level * (room // (len(level) + level.count('"')))
+        whole[member] = whole[member].replace(start, start + many)
+    else:
+        whole[member] = whole[member] * (room // len(whole[member]))
+    file = json.dumps(whole).encode()
+    assert len(file) > collateral.MAX_COLLATERAL // 2
+    tracemalloc.start()
+    try:
+        assert hardware(AZURE_TDX, file).outcome is not Outcome.VERIFIED
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @settings(max_examples=300, deadline=None)

@@ -12,6 +12,7 @@ from teelog.testing.intel_cases import NONCE, PLATFORM
 from tests.commands import Ran, teelog
 from tests.evidence import intel_real
 from tests.evidence.test_event_log import LOG, extended
+from tests.trust.test_trust import FILES, HEAD
 from tests.vectors import vectors
 
 ROOT = f"Intel={intel.roots().pins[intel.ROOT].hex()}"
@@ -94,6 +95,21 @@ def test_require_makes_it_stricter(place: Place):
     unknown = place.put("require.json", json.dumps({"moon_phase": "full"}))
     assert place.verify(quote(), "--require", unknown).code == 3
     assert place.verify(quote(), "--require", place.put("require.json", "[]")).code not in (0, 3)
+
+
+def test_the_trust_files_floor_and_roots_apply(place: Place):
+    for name, text in FILES.items():
+        place.put(name, text)
+    place.put("collateral.json", PLATFORM.collateral(status="OutOfDate"))
+    ran = place.verify(quote())
+    assert ran.code == 1
+    assert "actual: OutOfDate" in ran.stderr
+    roots = f'[platform.tdx.roots]\n"{intel.ROOT}" = "{intel.roots().pins[intel.ROOT].hex()}"\n'
+    trust = place.put("trust.toml", HEAD + '[platform.tdx]\ntcb_status = ["UpToDate", "OutOfDate"]\n' + roots)
+    assert place.verify(quote(), "--trust", trust).code == 0
+    path = place.put("quote.bin", quote())
+    words = ("--collateral", place.folder / "collateral.json", "--trust", trust, *AT, *ASKED)
+    assert teelog("evidence", "verify", path, *words).code == 0
 
 
 def test_event_log_must_explain_the_registers(place: Place):

@@ -40,11 +40,14 @@ def test_what_is_no_platforms_evidence_is_malformed(raw: bytes):
         platform.parse(raw)
 
 
-def test_to_look_for_the_platform_loads_no_library_that_only_one_platform_needs():
+def test_a_verifier_that_meets_no_quote_or_report_of_a_platform_loads_no_library_that_only_one_platform_needs():
     code = (
         "import sys; from teelog.evidence import platform\n"
         "try: platform.detect(bytes(100))\n"
         "except Exception: pass\n"
+        "from teelog.testing import sev_snp; one = sev_snp.Machine()\n"
+        "finding = platform.parse(one.report()).hardware([one.endorsement()], sev_snp.NOW, sev_snp.roots())\n"
+        "assert finding.outcome == 'verified'\n"
         "print([name for name in ('dcap_qvl', 'signxml', 'lxml', 'aiohttp') if name in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
