@@ -39,6 +39,7 @@ ECDSA_SHA256, ECDSA_SHA384 = "ecdsa-sha256", "ecdsa-sha384"
 _COMMON_NAME = "2.5.4.3"
 _BASIC_CONSTRAINTS, _KEY_USAGE = "2.5.29.19", "2.5.29.15"
 _KEY_CERT_SIGN = 0x04  # bit 5 of the first byte
+_DIGITAL_SIGNATURE = 0x80  # bit 0
 _CRITICAL_UNDERSTOOD = frozenset({_BASIC_CONSTRAINTS, _KEY_USAGE})
 _STANDARD = ("2.5.29.", "1.3.6.1.5.5.7.")  # RFC 5280's own arcs
 
@@ -65,7 +66,8 @@ class Certificate(msgspec.Struct, frozen=True, dict=True):
     issuer, subject: DER of the names; the common names beside them are empty where there is none. not_before,
     not_after: POSIX seconds, inclusive. spki: DER of the public key. authority: may sign certificates (basic
     constraints and key usage). extensions: the values of those that are the vendor's own, by dotted object identifier.
-    critical: the identifiers of all that are marked so.
+    critical: the identifiers of all that are marked so. path_length: how many authorities may stand below this one,
+    None: any number. signer: its key may sign things other than certificates (digitalSignature).
     """
 
     der: bytes
@@ -83,6 +85,8 @@ class Certificate(msgspec.Struct, frozen=True, dict=True):
     authority: bool
     extensions: Mapping[str, bytes]
     critical: frozenset[str]
+    path_length: int | None = None
+    signer: bool = False
 
     @cached_property
     def fingerprint(self) -> bytes:
@@ -147,6 +151,7 @@ def by_hand(der: bytes) -> Certificate:
     return Certificate(
         der, tbs_der, signature, _ALGORITHMS.get(algorithm), serial, issuer, _common_name(issuer), subject,
         _common_name(subject), not_before, not_after, spki, _is_authority(extensions), _own(extensions), critical,
+        _path_length(extensions), _is_signer(extensions),
     )  # fmt: skip
 
 
@@ -182,6 +187,22 @@ def _is_authority(extensions: Mapping[str, bytes]) -> bool:
     bits = asn1.only(usage, asn1.BIT_STRING, "key usage")
     signs = len(bits) >= 2 and bool(bits[1] & _KEY_CERT_SIGN)
     return signs and asn1.only(basic, asn1.SEQUENCE, "basic constraints").startswith(b"\x01\x01\xff")
+
+
+def _path_length(extensions: Mapping[str, bytes]) -> int | None:
+    if _BASIC_CONSTRAINTS not in extensions:
+        return None
+    what = "basic constraints"
+    reader = asn1.Reader(asn1.only(extensions[_BASIC_CONSTRAINTS], asn1.SEQUENCE, what), what)
+    if reader.peek() == asn1.BOOLEAN:
+        reader.content(asn1.BOOLEAN)
+    return reader.integer() if reader.peek() == asn1.INTEGER else None
+
+
+def _is_signer(extensions: Mapping[str, bytes]) -> bool:
+    usage = extensions.get(_KEY_USAGE)
+    bits = b"" if usage is None else asn1.only(usage, asn1.BIT_STRING, "key usage")
+    return len(bits) >= 2 and bool(bits[1] & _DIGITAL_SIGNATURE)
 
 
 @lru_cache(maxsize=256)
@@ -237,6 +258,7 @@ def through_cryptography(der: bytes) -> Certificate:
             _has_authority(cert.extensions),
             _own({each.oid.dotted_string: each.value.public_bytes() for each in cert.extensions}),
             frozenset(each.oid.dotted_string for each in cert.extensions if each.critical),
+            *_constraints(cert.extensions),
         )
     except _UNREADABLE as error:
         raise MalformedError("not a certificate", actual=str(error)[:200]) from error
@@ -258,6 +280,14 @@ def _has_authority(extensions: x509.Extensions) -> bool:
         return basic.ca and extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
     except x509.ExtensionNotFound:
         return False
+
+
+def _constraints(extensions: x509.Extensions) -> tuple[int | None, bool]:
+    """(path length, whether it is a signer)."""
+    values = [each.value for each in extensions]
+    lengths = [each.path_length for each in values if isinstance(each, x509.BasicConstraints)]
+    signers = [each.digital_signature for each in values if isinstance(each, x509.KeyUsage)]
+    return lengths[0] if lengths else None, any(signers)
 
 
 def _spki(cert: x509.Certificate) -> bytes:

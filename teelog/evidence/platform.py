@@ -143,6 +143,8 @@ MODULES: Mapping[str, str] = MappingProxyType(
         "sev-snp": "teelog.evidence.sev_snp",
         "tdx": "teelog.evidence.tdx",
         "sgx": "teelog.evidence.sgx",
+        "nitro": "teelog.evidence.nitro",
+        "cca": "teelog.evidence.cca",
     }
 )
 """The platforms that this version appraises: the names of statements and of the trust file -> the module of each."""
