@@ -219,6 +219,12 @@ def read_state(path: Path) -> Store:
     """The state, for reading, beside whoever writes. Raises ConfigError, UnavailableError."""
     load_config(path)
     try:
-        return Store.open_reader(path / STATE)
+        store = Store.open_reader(path / STATE)
+        store.log("")
     except sqlite3.Error as error:
-        raise UnavailableError(f"cannot read {path / STATE}", actual=str(error)) from error
+        raise UnavailableError(
+            f"cannot read {path / STATE}",
+            actual=str(error),
+            hint=f"where it is of an older version: teelog witness serve {path}",
+        ) from error
+    return store

@@ -41,6 +41,11 @@ class Metrics:
         self.rebuilt_entries = Counter(
             "witness_rebuilt_entries", "Entries of logs mapped to their indexes.", registry=self.registry
         )
+        self.rebuilding = Gauge(
+            "witness_rebuilding_seconds",
+            "How long the longest rebuild of an index that is under way has taken.",
+            registry=self.registry,
+        )
         self.unreadable = Counter(
             "witness_unreadable", "Attempts at an index that the log's files did not allow.", registry=self.registry
         )

@@ -78,6 +78,7 @@ class Rebuilder:
         self._lock = threading.Lock()
         self._facts: dict[str, Facts] = {}
         self._ended = False
+        metrics.rebuilding.set_function(self._longest)
 
     # -- from any thread ----------------------------------------------------------------------------------------------
 
@@ -93,6 +94,10 @@ class Rebuilder:
             self._thread.join()
         else:
             self._loop.close()
+
+    def _longest(self) -> float:
+        begun = [facts.since for facts in self._facts.copy().values() if facts.since is not None]
+        return self.monotonic() - min(begun) if begun else 0.0
 
     def facts(self, origin: str) -> Facts | None:
         return self._facts.get(origin)

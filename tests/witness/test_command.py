@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -116,6 +117,16 @@ def test_a_name_with_quotes_survives_the_configuration_file(tmp_path: Path) -> N
 
 
 # -- the log list -----------------------------------------------------------------------------------------------------
+
+
+def test_list_of_an_older_version_s_database_says_what_to_do(folder: Path) -> None:
+    with contextlib.closing(sqlite3.connect(folder / "state.db", isolation_level=None)) as db:
+        db.execute("ALTER TABLE logs DROP COLUMN main")
+        db.execute("DELETE FROM _sqlite_migrations WHERE name = '0002-semantic'")
+    ran = teelog("witness", "list-logs", folder)
+    assert (ran.code, "witness serve" in ran.stderr) == (4, True)
+    with serving(folder):
+        assert teelog("witness", "list-logs", folder).code == 0
 
 
 def test_add_list_disable(folder: Path, tmp_path: Path, log: Log) -> None:
