@@ -91,9 +91,12 @@ class Story:
         quorum: int = 3,
         semantic: int = 2,
         urls: dict[str, str] | None = None,
+        policies: dict[str, bytes] | None = None,
         **file: Any,
     ) -> Trust:
-        files = {TRUST_FILE: trust_text(STREAM, pin, **file).encode(), **self.ledger.policies(quorum, semantic, urls)}
+        """policies: in place of the ledger's, by name."""
+        files = {TRUST_FILE: trust_text(STREAM, pin, **file).encode()}
+        files |= self.ledger.policies(quorum, semantic, urls) | (policies or {})
         made = teelog.trust.parse(files[TRUST_FILE], files.__getitem__)
         _FILES[id(made)] = made, files
         return made

@@ -18,7 +18,7 @@ from teelog.statement.log_policy import Frozen
 from teelog.statement.namespace import Role
 from teelog.testing import ledger
 from teelog.testing.ledger import Cosigner, Ledger, hiding
-from teelog.tlog import fork
+from teelog.tlog import fork, rfc6962
 from tests.appraisal.story import LATER, NOW, PIN, STREAM, Story, current, judge, told
 from tests.statement import make
 
@@ -103,6 +103,56 @@ def empty_index() -> Made:
     bundle = story.bundle(release)
     empty = ledger.cosigned(story.ledger.index_checkpoint(0), story.ledger.index_log, story.ledger.semantic, NOW)
     return replace(bundle, index_checkpoint=empty), story.trust()
+
+
+def index_of_another_log() -> Made:
+    story, release = told()
+    other = Story(origin="other.example/log")
+    return replace(story.bundle(release), index_checkpoint=other.publish().index), story.trust()
+
+
+def main_log_as_its_own_index() -> Made:
+    story, release = told()
+    bundle = story.bundle(release)
+    return replace(bundle, index_checkpoint=bundle.main_checkpoint), story.trust()
+
+
+def index_with_extension_lines() -> Made:
+    story, release = told()
+    led = story.ledger
+    bundle = story.bundle(release)
+    extended = replace(led.index_checkpoint(), extensions=("extension",))
+    signed = ledger.cosigned(extended, led.index_log, led.semantic, NOW)
+    return replace(bundle, index_checkpoint=signed), story.trust()
+
+
+def bad_line_of_a_semantic_witness() -> Made:
+    """One of three lines fails: the other two would be a quorum, and the checkpoint is refused all the same."""
+    story, release = told()
+    bundle = story.bundle(release)
+    lines = story.publish(NOW + 1).index.split(b"\n")
+    forged = bundle.index_checkpoint.split(b"\n")
+    signature = lines[-2][-20:]
+    forged[-2] = forged[-2][:-20] + signature
+    return replace(bundle, index_checkpoint=b"\n".join(forged)), story.trust()
+
+
+def policy_without_semantic_witnesses() -> Made:
+    story, release = told()
+    text = f"log {story.ledger.index_log[0].verifier}\nquorum none\n".encode()
+    return story.bundle(release), story.trust(policies={ledger.INDEX_POLICY: text})
+
+
+def leaf_of_another_input() -> Made:
+    """The leaf's note is of a tree that the log never had: its line does not verify."""
+    story, release = told()
+    led = story.ledger
+    bundle = story.bundle(release)
+    leaf = bundle.index_leaf.replace(b"\n4\n", b"\n5\n")
+    led.index_tree = ledger.Tree()
+    led.index_tree.append(rfc6962.leaf_hash(leaf))
+    signed = ledger.cosigned(led.index_checkpoint(1), led.index_log, led.semantic, NOW)
+    return replace(bundle, index_leaf=leaf, index_checkpoint=signed), story.trust()
 
 
 def two_keys_of_one_operator() -> Made:
@@ -305,6 +355,12 @@ ATTACKS: list[tuple[Callable[[], Made], Check, Outcome, str]] = [
     (no_semantic_quorum, Check.ALLOWED_NOW, FAILED, "too few semantic witnesses have rebuilt"),
     (semantic_policy_of_plain_witnesses, Check.ALLOWED_NOW, FAILED, "too few semantic witnesses have rebuilt"),
     (empty_index, Check.ALLOWED_NOW, FAILED, "holds nothing yet"),
+    (index_of_another_log, Check.ALLOWED_NOW, FAILED, "of a log that the policy does not list"),
+    (main_log_as_its_own_index, Check.ALLOWED_NOW, FAILED, "of a log that the policy does not list"),
+    (index_with_extension_lines, Check.ALLOWED_NOW, FAILED, "extension lines"),
+    (bad_line_of_a_semantic_witness, Check.ALLOWED_NOW, FAILED, "signature does not verify"),
+    (policy_without_semantic_witnesses, Check.ALLOWED_NOW, OPEN, "asks for no semantic witness"),
+    (leaf_of_another_input, Check.ALLOWED_NOW, FAILED, "signature does not verify"),
     (two_keys_of_one_operator, Check.ALLOWED_NOW, FAILED, "too few semantic witnesses have rebuilt"),
     (number_not_minimal, Check.ALLOWED_NOW, FAILED, "for the status: "),
     (another_keys_value, Check.ALLOWED_NOW, FAILED, "does not hold what is given for the status"),
