@@ -177,6 +177,8 @@ def _misconfigured() -> Iterator[Case]:
     yield wrong("module-out-of-date", _tdx(), "TCB status", module)
     advised = (PLATFORM.collateral(status="SWHardeningNeeded", advisories=["INTEL-SA-00001"]),)
     yield wrong("advisory-denied", _tdx(), "advisory", advised, deny_advisories=["INTEL-SA-00001"])
+    older = (PLATFORM.collateral(qe_identity={"tcbEvaluationDataNumber": 3}),)
+    yield wrong("old-identity", _tdx(), "too old", older, min_tcb_evaluation_data_number=intel.EVALUATION)
     yield wrong("old-collateral", _tdx(), "too old", min_tcb_evaluation_data_number=intel.EVALUATION + 1)
     yield wrong("other-module", _tdx(), "TDX module is another", mrseam=["00" * 48])
     least = bytes((TEE_TCB_SVN[0] + 1, *TEE_TCB_SVN[1:])).hex()

@@ -41,6 +41,8 @@ def verify(
 ) -> tuple[str, tuple[str, ...]]:
     """(TCB status, advisory ids); the status is never Revoked. root: the pinned one. now: POSIX seconds.
 
+    That the collateral is for this platform's FMSPC and PCE is the caller's check.
+
     Raises UntrustedKey, SignatureError, VerificationError, MalformedError.
     """
     _check_root(root, now)

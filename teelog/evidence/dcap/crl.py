@@ -21,8 +21,19 @@ def read(der: bytes) -> x509.CertificateRevocationList:
         raise MalformedError("a revocation list is too long", expected=f"at most {MAX_CRL} bytes")
     try:
         return x509.load_der_x509_crl(der)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, x509.InvalidVersion, Warning) as error:
         raise MalformedError("not a revocation list", actual=str(error)[:120]) from error
+
+
+def expires(found: x509.CertificateRevocationList) -> int:
+    """POSIX seconds until which it is in force. Raises MalformedError."""
+    try:
+        end = found.next_update_utc
+    except ValueError as error:
+        raise MalformedError("a revocation list cannot be read", actual=str(error)[:120]) from error
+    if end is None:
+        raise MalformedError("a revocation list does not say until when it is in force")
+    return int(end.timestamp())
 
 
 def check(found: x509.CertificateRevocationList, issuer: Certificate, now: int) -> None:
@@ -34,11 +45,11 @@ def check(found: x509.CertificateRevocationList, issuer: Certificate, now: int) 
             raise VerificationError("a revocation list is another issuer's", expected=name)
         if not isinstance(key, ec.EllipticCurvePublicKey) or not found.is_signature_valid(key):
             raise SignatureError(f"a revocation list is not signed by the key of {name}")
-        start, end = found.last_update_utc, found.next_update_utc
+        start = int(found.last_update_utc.timestamp())
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise MalformedError("a revocation list cannot be read", actual=str(error)[:120]) from error
-    if end is None or not start.timestamp() <= now <= end.timestamp():
-        expected = f"a time from {utc(int(start.timestamp()))} to {utc(int(end.timestamp())) if end else 'never'}"
+    if not start <= now <= expires(found):
+        expected = f"a time from {utc(start)} to {utc(expires(found))}"
         raise VerificationError(f"the revocation list of {name} is not in force", expected=expected, actual=utc(now))
 
 

@@ -45,8 +45,9 @@ class Platform:
     """A genuine platform and its state.
 
     status: Intel's word, such as ``UpToDate``; never Revoked. advisories: ids, such as ``INTEL-SA-00615``.
-    evaluation: TCB evaluation data number of the collateral. valid_until: POSIX seconds, the earliest end of the
-    collateral and of the platform's certificate. refusal: why dcap-qvl would not judge, None if it did.
+    evaluation: TCB evaluation data number of the collateral, the lower of its two. valid_until: POSIX seconds, the
+    earliest end of the collateral's parts and of the platform's certificate. refusal: why dcap-qvl would not judge,
+    None if it did.
     """
 
     status: str
@@ -76,7 +77,8 @@ def verify(quote: Quote, files: Sequence[bytes], now: int, roots: Roots) -> Plat
         certificates.check_validity(certificate, now)
     _check_same_platform(quote, platform, info)
     until = min(info.expires(), collateral.identity.expires(), leaf.not_after, *_lists_expire(collateral))
-    found = Platform("", (), info.tcb_evaluation_data_number, until, platform, root)
+    evaluation = min(info.tcb_evaluation_data_number, collateral.identity.tcb_evaluation_data_number)
+    found = Platform("", (), evaluation, until, platform, root)
     try:
         status, advisories = _ask(quote, collateral, root, now)
     except VerificationError as error:
@@ -121,9 +123,7 @@ def _check_same_platform(quote: Quote, platform: Pck, info: TcbInfo) -> None:
 
 def _lists_expire(collateral: Collateral) -> Iterator[int]:
     for name in ("root_ca_crl", "pck_crl"):
-        end = crl.read(unhex(getattr(collateral, name), name)).next_update_utc
-        if end is not None:
-            yield int(end.timestamp())
+        yield crl.expires(crl.read(unhex(getattr(collateral, name), name)))
 
 
 @cache
