@@ -111,7 +111,7 @@ class Admission:
         self.namespaces.take(entry, self._size() or 0)
 
     def judge(self, entry: bytes, *, operator: bool = False) -> tuple[Admitted, str | None]:
-        """The entry as the pool takes it, and the namespace whose quota it uses up. Raises Problem.
+        """The entry as the pool takes it, and the name of the quota that it uses up. Raises Problem.
 
         operator: whether it comes from the log's own operator (the admin socket).
         """
@@ -127,7 +127,7 @@ class Admission:
                 admitted = self._by_namespace(entry, parsed)
         except TeelogError as error:
             raise problems.of(error) from error
-        return admitted, parsed.namespace
+        return admitted, _quota(parsed)
 
     def _by_namespace(self, entry: bytes, parsed: ParsedEntry) -> Admitted:
         """What a namespace's keys sign, as they are now."""
@@ -203,6 +203,12 @@ def raw(entry: bytes) -> Admitted:
     if len(entry) > MAX_ENTRY:
         raise too_large(MAX_ENTRY)
     return Admitted(entry, rfc6962.leaf_hash(entry), None)
+
+
+def _quota(parsed: ParsedEntry) -> str | None:
+    """A stolen release key must not be able to keep a withdrawal or a rotation out by what it uses up."""
+    own = parsed.kind in (Kind.STATUS, Kind.NAMESPACE)
+    return f"{parsed.namespace} {parsed.kind}" if own else parsed.namespace
 
 
 def _bound(namespace: Namespace, role: Role, signers: Iterable[str]) -> int | None:

@@ -22,7 +22,7 @@ RUN = 32
 """Entries of one run at most: none waits long for the others of its run."""
 
 Verdict = tuple[Admitted, str | None] | Problem
-"""The entry as the pool takes it with the namespace whose quota it uses up, or why not."""
+"""The entry as the pool takes it with the name of the quota that it uses up, or why not."""
 
 Run = list[tuple[bytes, asyncio.Future[Verdict]]]
 

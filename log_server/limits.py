@@ -25,7 +25,8 @@ class Limits:
     proxy, submissions in flight from one address.
     unlimited: networks that connections_per_address does not count. trusted_proxies: networks whose X-Forwarded-For
     is believed; from everybody else it is ignored (A-09).
-    namespace_per_day: new entries of one namespace in a UTC day, in one process; 0 = no quota.
+    namespace_per_day: new entries of one namespace in a UTC day, in one process, its statuses and its own versions each
+        counted apart; 0 = no quota.
     cache_bytes: of tiles and bundles kept in memory.
     """
 

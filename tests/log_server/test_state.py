@@ -12,7 +12,7 @@ import pytest
 
 from teelog.errors import ConfigError, TeelogError
 from teelog.log_server import durable
-from teelog.log_server.seams import Damaged, Fenced, LogState, NamespaceVersion, Staged, Stale, UnknownOutcome
+from teelog.log_server.seams import Damaged, Fenced, LogState, NamespaceVersion, Staged, Stale, Tip, UnknownOutcome
 from teelog.log_server.state import SqliteState, read_only
 from teelog.tlog import tiles
 from teelog.tlog.rfc6962 import EMPTY_ROOT
@@ -157,6 +157,28 @@ def test_namespaces_come_back_in_the_order_of_the_log(opener: Opener) -> None:
     names = [NamespaceVersion("z.example", 0, b"z" * 32, 0, b"Z"), NamespaceVersion("a.example", 0, b"a" * 32, 1, b"A")]
     state.commit(epoch, (0, EMPTY_ROOT), batch(0), names, accept)
     assert state.namespaces() == names
+
+
+def test_a_tip_moves_with_the_batch_or_not_at_all(opener: Opener) -> None:
+    state = opener()
+    epoch = state.open(ORIGIN, KEYS).epoch
+    first = Tip("status", "a.example/b/c", 0, b"1" * 32, 0)
+    policy = Tip("log-policy", "", 0, b"2" * 32, 1, True, "log2.example/tee", b"entry")
+    state.commit(epoch, (0, EMPTY_ROOT), batch(0), [], accept, [first, policy])
+    found = state.tip("status", "a.example/b/c"), state.tip("log-policy", ""), state.tip("status", "a.example/b/d")
+    assert found == (first, policy, None)
+    second = Tip("status", "a.example/b/c", 1, b"3" * 32, 2, True)
+
+    def refuse(stored: bytes) -> None:
+        raise Damaged("no")
+
+    with pytest.raises(Damaged):
+        state.commit(epoch, (2, batch(0).root), batch(2), [], refuse, [second])
+    assert state.tip("status", "a.example/b/c") == first
+    state.commit(epoch, (2, batch(0).root), batch(2), [], accept, [second])
+    again = opener()
+    again.open(ORIGIN, KEYS)
+    assert (again.tip("status", "a.example/b/c"), again.tip("log-policy", "")) == (second, policy)
 
 
 # -- SQLite -----------------------------------------------------------------------------------------------------------

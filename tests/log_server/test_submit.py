@@ -16,7 +16,7 @@ from teelog.keys import PrivateKey
 from teelog.log_server.limits import Limits
 from teelog.log_server.quota import Quota
 from teelog.log_server.seams import Full, Rejected
-from teelog.statement import release
+from teelog.statement import admit, release
 from teelog.statement.intoto import Subject
 from teelog.statement.namespace import Role
 from teelog.tlog import rfc6962
@@ -430,6 +430,19 @@ async def test_AP_04_R_34_the_quota_counts_new_entries_only(tmp_path: Path) -> N
         answer = await batch(server, one, three)
         assert [item["status"] for item in answer["results"]] == [200, 429]
         assert proven(proof_of(answer, answer["results"][0]), one) == 1
+
+
+async def test_releases_use_up_no_quota_of_statuses_and_versions(tmp_path: Path) -> None:
+    """A stolen release key keeps neither a withdrawal nor a rotation out."""
+    async with serving(tmp_path / "p", limits=Limits(namespace_per_day=1)) as server:
+        await server.front.submissions.allow(make.namespace_file())
+        assert (await server.post("/entries", release_file("1", make.BUILD))).status == 201
+        assert (await server.post("/entries", release_file("2", make.BUILD))).status == 429
+        assert (await server.post("/entries", make.status_file())).status == 201
+        version = make.namespace_file(version=1, prev=make.acme().statement_id)
+        assert (await server.post("/entries", version)).status == 201
+        following = make.namespace_file(version=2, prev=admit.classify(version).statement_id)
+        assert (await server.post("/entries", following)).status == 429
 
 
 def test_quota_starts_again_with_the_utc_day() -> None:
