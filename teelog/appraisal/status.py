@@ -112,12 +112,18 @@ class Permission:
         self._check_time(predicate)
 
     def _check_seen(self, predicate: StatusPredicate) -> None:
-        known = self.seen.statuses.get(self.stream)
-        if known is not None and predicate.seq < known[0]:
+        seq, statement_id = self.seen.statuses.get(self.stream, (-1, ""))
+        if predicate.seq < seq:
             raise VerificationError(
                 "a newer status of the stream was seen before",
-                expected=f"seq {known[0]} or above",
+                expected=f"seq {seq} or above",
                 actual=f"seq {predicate.seq}",
+            )
+        if predicate.seq == seq and self.status.statement_id != statement_id:
+            raise VerificationError(
+                f"another status {seq} of the stream was seen before",
+                expected=statement_id,
+                actual=self.status.statement_id,
             )
 
     def _check_time(self, predicate: StatusPredicate) -> None:

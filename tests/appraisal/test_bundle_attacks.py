@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from teelog import Check, Outcome, Overall, Trust, Verdict
+from teelog import Check, Outcome, Overall, Seen, Trust, Verdict
 from teelog.bundle import Bundle, Lookup
 from teelog.errors import MisbehaviourError
 from teelog.index import contradiction, keys
@@ -416,6 +416,13 @@ def test_a_bundle_with_an_older_seq_than_seen_is_refused():
     story.status(current(release))
     seen = judge(story.bundle(release), story.trust()).seen
     refused(judge(old, story.trust(), seen=seen), Check.ALLOWED_NOW, FAILED, "a newer status of the stream was seen")
+
+
+def test_another_status_of_a_seq_that_was_seen_is_refused():
+    story, release = told()
+    bundle = story.bundle(release)
+    seen = Seen(statuses={STREAM: (0, "ab" * 32)})
+    refused(judge(bundle, story.trust(), seen=seen), Check.ALLOWED_NOW, FAILED, "another status 0 of the stream")
 
 
 def test_junk_by_a_stolen_release_key_changes_no_set_and_no_bundle():

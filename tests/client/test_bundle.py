@@ -20,7 +20,7 @@ from teelog.testing.ledger import Cosigner
 from teelog.tlog import note
 from teelog.tlog.witness import SIZE_TYPE, encode_answer, encode_conflict, parse_add_checkpoint
 from teelog.verdict import NotVerified
-from tests.appraisal.story import NOW, STREAM, Story, current, told
+from tests.appraisal.story import NOW, STREAM, Story, current, grace, told
 from tests.client.peers import Asked, Peer, Reply, peer
 from tests.client.served import Served
 from tests.statement import make
@@ -244,3 +244,21 @@ def test_fresh_until_is_the_last_second_at_which_the_bundle_verifies(world: Worl
     with pytest.raises(NotVerified):
         client.check(got.file, world.trust(), STREAM, until + 1)
     assert fresh_until(got.bundle, world.trust(index=False)) == until
+
+
+def test_fresh_until_heeds_the_status_grace_and_the_releases_validity():
+    cases = {
+        "2026-09-21T20:00:00Z": ({"next_update": "2026-09-21T20:00:00Z"}, {}),
+        "2026-09-21T21:00:00Z": ({}, {"validity": make.Validity("2026-01-01T00:00:00Z", "2026-09-21T21:00:00Z")}),
+        "2026-09-21T14:53:20Z": ({"max_age_s": 2_400}, {}),
+    }
+    for end, (of_status, of_release) in cases.items():
+        story = Story()
+        release = story.release("1.4.2", **of_release)
+        story.status(current(release), **of_status)
+        assert fresh_until(story.bundle(release), story.trust()) == make.release.time(end).timestamp()
+    story = Story()
+    release = story.release("1.4.2")
+    story.status([grace(release, "2026-09-21T22:00:00Z")])
+    assert fresh_until(story.bundle(release), story.trust()) == make.release.time("2026-09-21T22:00:00Z").timestamp()
+    assert fresh_until(story.bundle(release, by=()), story.trust()) is None
