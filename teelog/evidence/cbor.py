@@ -90,11 +90,11 @@ class _Reader:
             return major, short
         if short == _INDEFINITE and major in (_ARRAY, _MAP) and self._indefinite:
             return major, None
-        if short > 27:
+        if short > 27 or major == _SIMPLE:
             raise self.error("CBOR with a length that is not expected here", actual=f"{first:#04x}")
         size = 1 << short - 24
         value = int.from_bytes(self._take(size))
-        if major == _SIMPLE or value < (24 if size == 1 else 1 << 4 * size):
+        if value < (24 if size == 1 else 1 << 4 * size):
             raise self.error("CBOR is not in its one short form")
         return major, value
 
