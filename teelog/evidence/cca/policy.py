@@ -39,15 +39,15 @@ _Any = msgspec.Meta(min_length=1, max_length=256)
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """implementation_id, instance_id, signer_ids, config: lists of what is accepted, hex. components: name of a piece
-    of firmware -> its accepted measurements; it must be there. personalization: exact. hash_algorithm: of the realm's
-    registers.
+    of firmware -> its measurement, or the list of those that are accepted; it must be there. personalization: exact.
+    hash_algorithm: of the realm's registers.
     """
 
     implementation_id: Annotated[list[_Implementation], _Any] | None = None
     instance_id: Annotated[list[_Instance], _Any] | None = None
     config: Annotated[list[_Config], _Any] | None = None
     signer_ids: Annotated[list[_Digest], _Any] | None = None
-    components: Annotated[dict[str, Annotated[list[_Digest], _Any]], _Any] | None = None
+    components: Annotated[dict[str, _Digest | Annotated[list[_Digest], _Any]], _Any] | None = None
     personalization: _Personalization | None = None
     hash_algorithm: Literal["sha-256", "sha-384", "sha-512"] | None = None
 
@@ -97,13 +97,14 @@ def _platform_breaches(token: Token, policy: Policy) -> Iterator[Finding]:
 
 def _component_breaches(token: Token, policy: Policy) -> Iterator[Finding]:
     components = token.platform.components
-    for name, accepted in (policy.components or {}).items():
+    for name, value in (policy.components or {}).items():
+        accepted = [value] if isinstance(value, str) else value
         found = [each.measurement.hex() for each in components if each.kind == name]
         if not found:
             yield _breach(f"the platform names no firmware component {name}", " or ".join(accepted), "none")
-        for value in found:
-            if value not in accepted:
-                yield _breach(f"the firmware component {name} is another", " or ".join(accepted), value)
+        for own in found:
+            if own not in accepted:
+                yield _breach(f"the firmware component {name} is another", " or ".join(accepted), own)
     for each in components if policy.signer_ids is not None else ():
         assert policy.signer_ids is not None
         if each.signer.hex() not in policy.signer_ids:
