@@ -303,7 +303,8 @@ def _check(signed: Draft, namespace: Namespace, said: Said) -> bool:
 def _confirm() -> None:
     if not sys.stdin.isatty():
         raise click.UsageError("nobody is there to agree: --yes, or --dry-run to see what would change")
-    click.confirm("publish this?", abort=True, err=True)
+    if not click.confirm("publish this?", err=True):
+        raise RefusedError("nothing is published: you did not agree")
 
 
 def _publish(asked: Asked, signed: Draft) -> Published:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 OF_EVIDENCE = frozenset({Check.HARDWARE, Check.CONFIGURATION, Check.FRESHNESS, Check.BINDING, Check.MEASUREMENT})
 """Checks that a bundle says nothing about."""
 SOONER = 30.0  # seconds until the next attempt after one that failed, at most
-AGAIN = 0.5  # seconds between attempts of one fetch
+AGAIN, AGAIN_MOST = 0.5, 5.0  # seconds between attempts of one fetch, doubled each time
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +61,18 @@ async def fetch(
     """The bundle as the log shows it now, tried again until the timeout. Raises what is wrong with its answers."""
     from teelog.client.http import HttpClient
 
-    deadline = time.monotonic() + timeout
+    deadline, pause = time.monotonic() + timeout, AGAIN
     async with HttpClient() as http:
         while True:
             try:
                 return await _fetch(http, place, trust, stream, wanted, seen, state)
             except (UnavailableError, NotWitnessed) as error:
-                if time.monotonic() + AGAIN >= deadline:
+                if time.monotonic() + pause >= deadline:
                     raise
                 if isinstance(error, UnavailableError):
-                    online.tell(error, AGAIN)
-                await asyncio.sleep(AGAIN)
+                    online.tell(error, pause)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, AGAIN_MOST)
             except MisbehaviourError as error:
                 raise state.convict(trust.origin, error) from error
 
@@ -189,7 +190,11 @@ class _Refresh:
                 again = (await bundle.cosign_again(http, self.trust, bundles.parse(before))).encode()
             try:
                 verified = bundle.check(again, self.trust, str(stream), int(time.time()), seen)
+            except MisbehaviourError as crime:
+                raise self.state.convict(self.trust.origin, crime) from crime
             except NotVerified as refused:
+                if only_not_allowed(refused):
+                    return Fetched(again, refused, refused.verdict.seen, error)
                 raise UnavailableError(
                     "neither the log nor enough of its witnesses can be reached",
                     actual=f"{error.message}; {refused.message}",

@@ -42,7 +42,8 @@ def command(stream: Stream, at: datetime | None, size: int | None, asked: Asked)
     """Show which releases STREAM allows now, or allowed at an earlier time or size of the log.
 
     Everything is proven: the status, that it was the last one, who signed it, that the releases are logged. Nothing
-    allowed is an answer too (exit code 0).
+    allowed is an answer too (exit code 0). With --at, the witnesses' clocks tell: a status counts from when a quorum
+    had seen it in the log. A log may show a later time than that, never an earlier one.
 
     Example: teelog release list acme.example/inference/stable --trust trust.toml
     """

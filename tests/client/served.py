@@ -23,6 +23,7 @@ class Served:
         self.ledger = ledger
         self.view: View | None = None
         self.lie: Lie = lambda answer: answer
+        self.moments: dict[int, bytes] = {}
         peer.fallback = self.index
 
     def publish(self, now: int, **how: Any) -> View:
@@ -32,6 +33,7 @@ class Served:
 
     def show(self, view: View) -> None:
         self.view = view
+        self.moments.setdefault(view.size, view.main)
         self.peer.serve(self.ledger.files())
         self.peer.answers["/checkpoint"] = view.main
         self.peer.answers["/index/checkpoint"] = view.index
@@ -39,6 +41,9 @@ class Served:
     def index(self, asked: Asked) -> bytes | Reply:
         parts = asked.path.split("/")
         view = self.view
+        if parts[:4] == ["", "index", "v1", "since"]:
+            sizes = [size for size in self.moments if size > int(parts[4])]
+            return self.moments[min(sizes)] if sizes else Reply(b"none kept", 404, {"Content-Type": "text/plain"})
         if view is None or parts[:3] != ["", "index", "v1"] or int(parts[3]) != view.index_size:
             return Reply(b"not here", 404, {"Content-Type": "text/plain"})
         if parts[4] == "main":
