@@ -135,28 +135,27 @@ class Page:
         return fold(self.hashes, self.bits)
 
     def encode(self) -> bytes:
-        children, keys = self.children, self.keys
-        own = keys if self.complete else [key for key, child in zip(keys, children, strict=True) if not child]
-        start = _common(own[0], own[-1]) if own else 0
+        children, keys, count = self.children, self.keys, len(self.keys)
         if self.complete:
+            start = _common(keys[0], keys[-1])
             lengths = [len(key) - start for key in keys]
-            payloads = self.payloads
+            sizes = list(map(len, self.payloads))
+            rest = [keys[0][:start], *[key[start:] for key in keys], *self.payloads]
+        elif all(children):
+            start, lengths, sizes = 0, [_CHILD] * count, [_NUMBER.size] * count
+            rest = [_children(count).pack(*children)]
         else:
-            lengths = [_CHILD if child else len(key) - start for key, child in zip(keys, children, strict=True)]
+            own = [key for key in keys if key]
+            start = _common(own[0], own[-1])
+            lengths = [len(key) - start if key else _CHILD for key in keys]
             payloads = [
                 _NUMBER.pack(child) if child else payload
                 for payload, child in zip(self.payloads, children, strict=True)
             ]
-        return b"".join(
-            (
-                _HEAD.pack(self.born, len(keys), start),
-                _numbers(len(keys)).pack(*self.bits, *lengths, *map(len, payloads)),
-                *self.hashes,
-                own[0][:start] if own else b"",
-                *[key[start:] for key in own],
-                *payloads,
-            )
-        )
+            sizes = list(map(len, payloads))
+            rest = [own[0][:start], *[key[start:] for key in own], *payloads]
+        head = _HEAD.pack(self.born, count, start)
+        return b"".join((head, _numbers(count).pack(*self.bits, *lengths, *sizes), *self.hashes, *rest))
 
     @classmethod
     def decode(cls, number: int, data: bytes) -> Page:
@@ -171,13 +170,17 @@ class Page:
         end = at + 32 * count
         page.hashes = [data[i : i + 32] for i in range(at, end, 32)]
         lengths, sizes = listed[count - 1 : 2 * count - 1], listed[2 * count - 1 :]
+        own = count - lengths.count(_CHILD)
+        page.complete = own == count
+        if not own:
+            page.children = list(_children(count).unpack_from(data, end))
+            page.keys, page.payloads = [b""] * count, [b""] * count
+            return page
         common = data[end : end + start]
-        page.complete = _CHILD not in lengths
         plain = lengths if page.complete else [0 if length == _CHILD else length for length in lengths]
         ends = list(accumulate(plain, initial=end + start))
         keys = [common + data[a:b] for a, b in pairwise(ends)]
-        ends = list(accumulate(sizes, initial=ends[-1]))
-        payloads = [data[a:b] for a, b in pairwise(ends)]
+        payloads = [data[a:b] for a, b in pairwise(accumulate(sizes, initial=ends[-1]))]
         page.children = [0] * count
         if not page.complete:
             for i, length in enumerate(lengths):
@@ -186,6 +189,11 @@ class Page:
                     keys[i] = payloads[i] = b""
         page.keys, page.payloads = keys, payloads
         return page
+
+
+@cache
+def _children(count: int) -> Struct:
+    return Struct(f"<{count}Q")
 
 
 @cache

@@ -65,7 +65,7 @@ def extended(db: sqlite3.Connection, payload: bytes | None, indices: Sequence[in
         together = (*old.indices, *indices)
         grown = Short(together) if len(together) <= INLINE else _extend(db, _new(db), together)
     else:
-        grown = _extend(db, old.number, indices)
+        grown = _extend(db, old.number, indices, old.value)
     return grown.encode(), grown.value.encode()
 
 
@@ -75,9 +75,12 @@ def _new(db: sqlite3.Connection) -> int:
     return cursor.lastrowid
 
 
-def _extend(db: sqlite3.Connection, number: int, indices: Sequence[int]) -> Long:
+def _extend(db: sqlite3.Connection, number: int, indices: Sequence[int], old: Value | None = None) -> Long:
+    """old: what the trie has for the list as it was. Raises sqlite3.DatabaseError where it is not that."""
     count, last, packed = db.execute("SELECT count, last, frontier FROM list WHERE id = ?", (number,)).fetchone()
     frontier = [packed[i : i + HASH_LENGTH] for i in range(0, len(packed), HASH_LENGTH)]
+    if old is not None and old != Value(count, subtree.fold(frontier)):
+        raise sqlite3.DatabaseError(f"list {number} of the index is damaged")
     fresh: list[list[bytes]] = [[]]
     size = count
     for index in indices:

@@ -15,6 +15,7 @@ from teelog.index.lists import Value
 from teelog.index.pages import Found, Page
 from teelog.index.trie import has_prefix, lookup_proof, prefix_proof
 from teelog.indexing import lists, schema
+from teelog.indexing.checksum import opened
 
 _LEAST = 48  # bytes of a key and its value: no answer of n bytes has more than n / 48 pairs
 
@@ -140,7 +141,7 @@ def read_page(db: sqlite3.Connection, number: int) -> Page:
     if row is None:
         raise sqlite3.DatabaseError(f"page {number} of the index is missing")
     try:
-        return Page.decode(number, row[0])
+        return Page.decode(number, opened(row[0], f"page {number}"))
     except (struct.error, ValueError, IndexError) as error:
         raise sqlite3.DatabaseError(f"page {number} of the index is damaged") from error
 

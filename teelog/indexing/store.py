@@ -17,6 +17,7 @@ from pathlib import Path
 from teelog.index.edit import Edit
 from teelog.index.pages import Page
 from teelog.indexing import lists, schema
+from teelog.indexing.checksum import opened, sealed
 from teelog.indexing.numbers import Numbers
 from teelog.indexing.reader import IndexReader, Lookup, NotRetained, Version, read_page
 from teelog.statement.effective import Effect, Rows
@@ -27,6 +28,8 @@ RETAIN = 120.0
 """Seconds for which a version is answered from after a newer one was published."""
 _CACHE = 2_048
 """Pages of pages that are kept decoded, about 4 KB each."""
+_WRITTEN = 512
+"""Pages that are handed to SQLite together."""
 
 
 class IndexStore:
@@ -42,6 +45,7 @@ class IndexStore:
         self._retain = retain
         self._broken = False
         self._cache: dict[int, Page] = {}
+        self._written: dict[int, bytes] = {}
         row = db.execute("SELECT seq, input_size, map_root, root_page, next_page FROM state").fetchone()
         self._seq: int = row[0]
         self._input_size: int = row[1]
@@ -85,7 +89,7 @@ class IndexStore:
     def row(self, key: bytes) -> bytes | None:
         """A row of the effective state."""
         found = self._db.execute("SELECT value FROM head WHERE key = ?", (key,)).fetchone()
-        return found[0] if found else None
+        return opened(found[0], "a row") if found else None
 
     def extend(self, changes: Iterable[tuple[bytes, int]], input_size: int, effects: Iterable[Effect] = ()) -> bytes:
         """Adds what the entries from the old ``input_size`` to the new one map to, in one transaction.
@@ -104,7 +108,7 @@ class IndexStore:
                 raise ValueError(f"index {index} does not follow {indices[-1]}")
             indices.append(index)
         with self._transaction():
-            rows = dict(effect.row for effect in effects)
+            rows = {key: sealed(value) for key, value in (effect.row for effect in effects)}
             self._db.executemany("INSERT OR REPLACE INTO head VALUES (?, ?)", rows.items())
             if grown:
                 self._change(grown)
@@ -115,16 +119,12 @@ class IndexStore:
     def _change(self, grown: dict[bytes, list[int]]) -> None:
         self._seq += 1
         self._numbers.version = self._seq
-        edit = Edit(self._root, self._read, self._numbers)
+        edit = Edit(self._root, self._read, self._write, self._numbers)
         for key in sorted(grown):
             place = edit.find(key)
             edit.put(place, *lists.extended(self._db, place.payload, grown[key]))
-        self._root, self._map_root, changed = edit.finish()
-        self._db.executemany(
-            "INSERT OR REPLACE INTO page VALUES (?, ?)", [(page.number, page.encode()) for page in changed]
-        )
-        for page in changed:
-            self._remember(page)
+        self._root, self._map_root = edit.finish()
+        self._flush()
 
     def publish(self, index_size: int, input_size: int, now: float | None = None) -> None:
         """Makes the newest version, which is that of ``input_size``, what readers see for ``index_size``.
@@ -184,9 +184,21 @@ class IndexStore:
     def _read(self, number: int) -> Page:
         page = self._cache.get(number)
         if page is None:
-            page = read_page(self._db, number)
+            body = self._written.get(number)
+            page = Page.decode(number, body) if body else read_page(self._db, number)
             self._remember(page)
         return page
+
+    def _write(self, page: Page) -> None:
+        self._written[page.number] = page.encode()
+        self._remember(page)
+        if len(self._written) >= _WRITTEN:
+            self._flush()
+
+    def _flush(self) -> None:
+        pages = [(number, sealed(body)) for number, body in sorted(self._written.items())]
+        self._db.executemany("INSERT OR REPLACE INTO page VALUES (?, ?)", pages)
+        self._written.clear()
 
     def _remember(self, page: Page) -> None:
         """Keeps pages that lead to others; those of keys alone are most, and one batch seldom needs the last one's."""

@@ -45,14 +45,15 @@ class Shelf:
 
     def apply(self, pairs: dict[bytes, bytes]) -> bytes:
         self.version += 1
-        edit = Edit(self.root, self.read, self)
-        for key, value in pairs.items():
+        edit = Edit(self.root, self.read, self.write, self)
+        for key, value in sorted(pairs.items()):
             edit.put(edit.find(key), value, value)
-        self.root, root, changed = edit.finish()
-        for page in changed:
-            assert 1 <= len(page.keys) <= MAX_ITEMS
-            self.bodies[page.number] = page.encode()
+        self.root, root = edit.finish()
         return root
+
+    def write(self, page: Page) -> None:
+        assert 1 <= len(page.keys) <= MAX_ITEMS
+        self.bodies[page.number] = page.encode()
 
 
 def _numbered(count: int, seed: int) -> dict[bytes, bytes]:
@@ -128,5 +129,30 @@ def test_a_kept_version_stays_readable_while_later_ones_are_made():
 
 @pytest.mark.parametrize("key", [b"", b"a\x00b"])
 def test_a_key_whose_bytes_do_not_order_it_is_refused(key: bytes):
+    shelf = Shelf()
     with pytest.raises(ValueError):
-        Edit(0, Shelf().read, Shelf()).find(key)
+        Edit(0, shelf.read, shelf.write, shelf).find(key)
+
+
+def test_keys_that_do_not_rise_are_refused():
+    shelf = Shelf()
+    edit = Edit(0, shelf.read, shelf.write, shelf)
+    edit.put(edit.find(b"b"), b"", b"")
+    for key in (b"a", b"b"):
+        with pytest.raises(ValueError):
+            edit.find(key)
+
+
+def test_a_page_is_written_once_a_batch_and_none_without_a_change():
+    shelf = Shelf()
+    pairs = _numbered(2_000, 5)
+    shelf.apply(pairs)
+    written: list[int] = []
+    edit = Edit(shelf.root, shelf.read, lambda page: written.append(page.number), shelf)
+    for key in sorted(pairs)[::3]:
+        place = edit.find(key)
+        if key == sorted(pairs)[3]:
+            edit.put(place, b"new", b"new")
+    edit.finish()
+    found = pages.find(shelf.root, sorted(pairs)[3], shelf.read)
+    assert sorted(written) == sorted(page.number for page, _ in found.path)
