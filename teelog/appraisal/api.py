@@ -258,10 +258,10 @@ class _Steps:
             self.index_head = indexed.open_checkpoint(bundle, self.trust)
             self.seen = memory.compare_trees(self.index_head, self.trust, self.seen)
             found = indexed.read(bundle, self.index_head, main, self.trust)
+            self.shown = memory.views(bundle, found, self.expect.stream)
+            memory.compare(self.shown, found.head.checkpoint.origin, self.trust, self.seen)
         except TeelogError as error:
             return indexed.finding_of(error)
-        self.shown = memory.views(bundle, found, self.expect.stream)
-        memory.compare(self.shown, found.head.checkpoint.origin, self.trust, self.seen)
         return found
 
     def _permission(self, bundle: Bundle, index: Index, chain: Chain, read: ReadStatus, release: Read) -> Finding:
@@ -385,5 +385,6 @@ class _Steps:
         if _there(self.index):
             from teelog.appraisal import memory
 
-            seen = memory.remember(seen, self.index, self.shown, self.latest)
+            authentic = self.held(Check.LOGGED) and self.held(Check.SIGNER)
+            seen = memory.remember(seen, self.index, self.shown, self.latest if authentic else None)
         return seen

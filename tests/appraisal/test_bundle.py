@@ -258,3 +258,23 @@ def test_each_check_can_be_waived_by_name_and_hides_no_other(check: Check):
     assert verdict.overall is Overall.VERIFIED_WITH_WAIVERS, verdict
     broken = replace(bundle, release=replace(bundle.release, entry=make.release_file(make.STRANGER)))
     assert judge(broken, story.trust(), without={check}).overall is not Overall.VERIFIED_WITH_WAIVERS
+
+
+@pytest.mark.parametrize(
+    "stream", ["", "acme.example", "acme.example/a/b/c", "acme.example/inference/\n", "ACME.example/a/b"]
+)
+def test_a_stream_that_is_none_is_told_and_raises_nothing(stream: str):
+    story, release = told()
+    verdict = judge(story.bundle(release), story.trust(), expect=replace(EXPECT, stream=stream))
+    assert verdict[Check.SIGNER].outcome is Outcome.FAILED
+    assert verdict[Check.ALLOWED_NOW].outcome is not Outcome.VERIFIED
+
+
+@pytest.mark.parametrize("check", [Check.LOGGED, Check.SIGNER])
+def test_a_status_that_only_a_waiver_lets_through_is_not_remembered(check: Check):
+    story, release = told()
+    verdict = judge(story.bundle(release), story.trust(), without={check})
+    assert verdict.overall is Overall.VERIFIED_WITH_WAIVERS
+    assert verdict.seen is not None
+    assert verdict.seen.statuses == {}
+    assert len(verdict.seen.views) == 1
