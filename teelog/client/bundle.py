@@ -17,7 +17,15 @@ from teelog.client import witness
 from teelog.client.http import HttpClient
 from teelog.client.index import Found, RemoteIndex, open_index
 from teelog.client.log import TileCache
-from teelog.errors import ConfigError, NotWitnessed, RefusedError, SignatureError, TeelogError, UnavailableError
+from teelog.errors import (
+    ConfigError,
+    MalformedError,
+    NotWitnessed,
+    RefusedError,
+    SignatureError,
+    TeelogError,
+    UnavailableError,
+)
 from teelog.index import keys
 from teelog.statement import dsse, names, status
 from teelog.statement.status import State, StatusPredicate
@@ -72,28 +80,33 @@ async def get(
     now: int,
     seen: Seen | None = None,
     cache: TileCache | None = None,
+    place: int | None = None,
 ) -> Verified:
     """The bundle of a release of ``stream`` as the log at ``url`` can show it now.
 
-    release: statement id; None: the one that the status allows, if it is one. Raises RefusedError (no status, no such
-    release, several to choose from), what ``check`` and HTTP raise.
+    release: statement id; None: the one that the status allows, if it is one. place: as in ``assemble``.
+    Raises RefusedError (no status, no such release, several to choose from), what ``check`` and HTTP raise.
     """
     if trust.index is None:
         raise ConfigError("the trust file names no policy for the log's index", expected='index = "FILE"')
     index = await open_index(http, url, trust.main, trust.index, cache)
-    made = await assemble(index, stream, release)
+    made = await assemble(index, stream, release, place)
     return check(made.encode(), trust, stream, now, seen)
 
 
-async def assemble(index: RemoteIndex, stream: str, release: str | None = None) -> Bundle:
-    """The bundle, put together and not appraised. Raises as ``get``."""
+async def assemble(index: RemoteIndex, stream: str, release: str | None = None, place: int | None = None) -> Bundle:
+    """The bundle, put together and not appraised. Raises as ``get``.
+
+    place: where the release's entry is, if the caller knows; otherwise it is looked for.
+    """
     name = names.stream(stream).namespace
     owned = await _lookup(index, keys.namespace_key(name), f"the log has no namespace {name}")
     allowed = await _lookup(index, keys.status_key(stream), f"the log has no status of {stream}: nothing is allowed")
     entry = await index.log.entry(allowed.last)
     predicate = status.read(dsse.parse(entry).claimed())
     wanted = release or _only(predicate)
-    place = await _find(index, stream, wanted)
+    if place is None or await _statement_id(index, place) != wanted:
+        place = await _find(index, stream, wanted, allowed.last)
     versions = await index.elements(owned)
     included = await _include(index, [*versions, allowed.last, place])
     return Bundle(
@@ -129,14 +142,30 @@ def _only(predicate: StatusPredicate) -> str:
     return current[0]
 
 
-async def _find(index: RemoteIndex, stream: str, wanted: str) -> int:
-    """The entry of a release, looked for from the newest one on."""
+async def _find(index: RemoteIndex, stream: str, wanted: str, status_at: int) -> int:
+    """The entry of a release: from the newest one before the status on, as a status lists no later one."""
     listed = await index.lookup(keys.release_key(stream))
+    later = []
     if listed is not None:
         async for place in index.newest_first(listed):
-            if dsse.parse(await index.log.entry(place)).statement_id == wanted:
+            if place > status_at:
+                later.append(place)
+            elif await _statement_id(index, place) == wanted:
                 return place
+    for place in later:
+        if await _statement_id(index, place) == wanted:
+            return place
     raise RefusedError(f"the log has no such release of {stream}", status=404, actual=wanted)
+
+
+async def _statement_id(index: RemoteIndex, place: int) -> str | None:
+    """Of the entry there; None where there is no entry, or no envelope."""
+    if place >= index.main.checkpoint.size:
+        return None
+    try:
+        return dsse.parse(await index.log.entry(place)).statement_id
+    except MalformedError:
+        return None
 
 
 async def _include(index: RemoteIndex, places: Sequence[int]) -> list[Included]:
@@ -174,7 +203,8 @@ async def refresh(
     stream = status.read(dsse.parse(before.status.entry).claimed()).stream
     release = dsse.parse(before.release.entry).statement_id
     try:
-        return Refreshed(await get(http, url, trust, stream, release, now=now, seen=seen, cache=cache))
+        place = before.release.index
+        return Refreshed(await get(http, url, trust, stream, release, now=now, seen=seen, cache=cache, place=place))
     except (UnavailableError, NotWitnessed) as error:
         again = await cosign_again(http, trust, before)
         try:

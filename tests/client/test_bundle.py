@@ -142,6 +142,17 @@ def test_a_chain_of_versions_and_a_long_list_of_releases_are_read_page_by_page(w
     assert world.get(last).release == last
 
 
+def test_junk_after_the_status_is_not_read(world: World):
+    release = allowed(world)
+    for number in range(600):
+        world.story.release(f"9.{number}")
+    world.publish()
+    world.log.asked.clear()
+    assert world.get(release).release == release
+    bundles_read = [path for path in world.log.paths() if path.startswith("/tile/entries/")]
+    assert set(bundles_read) == {"/tile/entries/000"}
+
+
 LIES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "a shorter list": lambda answer: answer | ({"count": "9"} if answer.get("count") == "1" else {}),
     "absence without proof": lambda answer: answer | ({"count": "0"} if "count" in answer else {}),
