@@ -14,16 +14,14 @@ import click
 import msgspec
 
 from teelog import strict
-from teelog.cli import files, output, statements
+from teelog.cli import files, measure_nitro, measured, output
 from teelog.errors import MalformedError, TeelogError, UnavailableError
-from teelog.measure import expectation, kernel_hashes, launch_inputs, ovmf, sev_snp, vmsa
+from teelog.measure import kernel_hashes, launch_inputs, ovmf, sev_snp, vmsa
 from teelog.measure.kernel_hashes import KernelHashes
 from teelog.measure.ovmf import Firmware
 from teelog.measure.registers import MAX_VARIANTS, SCHEMA, Registers, Variant
 from teelog.measure.sev_snp import Vcpus
 from teelog.measure.vmsa import Vmm
-from teelog.statement.admit import Kind
-from teelog.statement.release import ReleaseClaim
 
 PLATFORM = "sev-snp"
 DEFAULT_FEATURES = 0x1
@@ -192,7 +190,7 @@ def sev_snp_command(expect: Path | None, **given: object) -> None:
     options.check()
     variants = (_from_launch(options.launch),) if options.launch is not None else tuple(_from_files(options))
     if expect is not None:
-        _compare(variants, expect)
+        measured.compare(variants, expect)
     output.result(_table(variants), msgspec.to_builtins(Registers(SCHEMA, variants)))
 
 
@@ -272,16 +270,4 @@ def _table(variants: tuple[Variant, ...]) -> list[str]:
     return output.columns(rows)
 
 
-def _compare(variants: tuple[Variant, ...], path: Path) -> None:
-    """Raises VerificationError (a register differs) or NotEstablished (the release has no such variant)."""
-    made = statements.read(str(path))
-    claim = made.statement.claim
-    if not isinstance(claim, ReleaseClaim):
-        raise statements.wrong_kind(str(path), Kind.RELEASE, made.statement.kind)
-    agreement = expectation.compare(variants, claim.predicate.variants)
-    for name in agreement.left_open:
-        output.warn(f"the release leaves register {name} open: any value passes")
-    for other in agreement.unmeasured:
-        output.warn(f"not measured, so not compared: {other.platform} {expectation.describe(other.when)}")
-    compared = f"{len(variants)} variant{'' if len(variants) == 1 else 's'}"
-    output.note(f"equal to {statements.describe(made)} in {compared}; no signature was verified")
+group.add_command(measure_nitro.command)

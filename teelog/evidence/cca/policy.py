@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from teelog import strict
+from teelog.errors import ConfigError
 from teelog.evidence import tables
 from teelog.evidence.cca.token import Token
 from teelog.verdict import Check, Finding, failed, not_established, verified
@@ -40,9 +41,10 @@ _Any = msgspec.Meta(min_length=1, max_length=256)
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """implementation_id, instance_id, signer_ids, config: lists of what is accepted, hex. components: name of a piece
     of firmware -> its measurement, or the list of those that are accepted; it must be there. personalization: exact.
-    hash_algorithm: of the realm's registers.
+    hash_algorithm: of the realm's registers. debug: false is what always holds.
     """
 
+    debug: bool | None = None
     implementation_id: Annotated[list[_Implementation], _Any] | None = None
     instance_id: Annotated[list[_Instance], _Any] | None = None
     config: Annotated[list[_Config], _Any] | None = None
@@ -53,8 +55,13 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def check_floor(table: Mapping[str, object]) -> None:
-    """Raises ConfigError for a member that means nothing here."""
-    tables.check_floor("cca", table, Policy)
+    """Raises ConfigError for a member that means nothing here, or that would allow a platform in debug."""
+    if tables.check_floor("cca", table, Policy).debug:
+        raise ConfigError(
+            "no trust file allows a platform that can be debugged: it reads the realm's memory",
+            expected="debug = false",
+            hint="to accept one nevertheless, switch the check off by name: configuration",
+        )
 
 
 def configuration(token: Token, floor: Mapping[str, object], require: Mapping[str, object]) -> Finding:
