@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -128,6 +129,8 @@ class Indexer:
             self.stopped.set_result(None)
         except BaseException as error:
             why = error.message if isinstance(error, TeelogError) else repr(error)
+            if isinstance(error, sqlite3.DatabaseError):
+                why = f"the index is damaged ({error}): teelog log rebuild LOG, with the server stopped"
             log.exception("the index stops; the log goes on: %s", why)
             self._tell(doing="stopped", why=why)
             self.stopped.set_exception(error)

@@ -9,6 +9,7 @@ import os
 import random
 import re
 import signal
+import sqlite3
 from pathlib import Path
 
 import aiohttp
@@ -321,6 +322,30 @@ async def test_A_62_index_that_was_tampered_with_stops_and_the_log_goes_on(log: 
         assert await server.stop() == 0
     assert [each for each in said if "does not have the map root" in each]
     assert agree(log) == before  # nothing was signed on top of it
+    assert teelog("log", "rebuild", log.path).code == 0
+    async with running(log) as server, aiohttp.ClientSession() as session:
+        await Client(session, server.url, log).until(9)
+        assert await server.stop() == 0
+    agree(log)
+
+
+async def test_a_damaged_page_stops_the_index_with_the_way_out(log: Log) -> None:
+    await fill(log, 6)
+    with contextlib.closing(sqlite3.connect(LogDirectory(log.path).index.index_db)) as db, db:
+        db.execute("UPDATE page SET body = substr(body, 1, length(body) / 2)")
+    said: list[str] = []
+    async with running(log, said=said) as server, aiohttp.ClientSession() as session:
+        assert (await post(session, server.url, release_file("next")))[0] == 201
+
+        async def stopped() -> bool:
+            return (await metrics(session, server.admin))["teelog_index_running"] == 0
+
+        await until(stopped)
+        async with session.get(f"{server.url}/index/v1/1/lookup/{RELEASES.hex()}") as response:
+            assert response.status in (404, 503)
+        async with session.get(server.admin + "/readyz") as response:
+            assert "teelog log rebuild LOG" in await response.text()
+        assert await server.stop() == 0
     assert teelog("log", "rebuild", log.path).code == 0
     async with running(log) as server, aiohttp.ClientSession() as session:
         await Client(session, server.url, log).until(9)
