@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from teelog.cli import keyref, online, output, standing, statements
+from teelog.cli import keyref, moment, online, output, standing, statements
 from teelog.cli import policy as policies
+from teelog.cli.proof import utc
 from teelog.cli.standing import Asked
 from teelog.errors import MalformedError
 from teelog.index import keys
@@ -35,6 +36,7 @@ class _Learned:
     counts: Mapping[bytes, int]
     described: Mapping[int, str]
     main: WitnessedCheckpoint
+    index: WitnessedCheckpoint | None
 
 
 @click.command()
@@ -97,10 +99,10 @@ async def _learn(asked: Asked, wanted: bytes, prefix: bool) -> _Learned:
             index = await standing.current_index(asked, source, http, state)
             if prefix:
                 counts = {key: value.count for key, value in await index.prefix(wanted)}
-                return _Learned({}, counts, {}, index.main)
+                return _Learned({}, counts, {}, index.main, index.index)
             found = await index.lookup(wanted)
             lists = {} if found is None else {wanted: await index.elements(found)}
-            return _Learned(lists, _counts(lists), await _described(index.log, lists), index.main)
+            return _Learned(lists, _counts(lists), await _described(index.log, lists), index.main, index.index)
         main = verify_checkpoint(await source.checkpoint(), asked.main)
         await online.remember(state, main, source)
         head = main.checkpoint
@@ -108,9 +110,8 @@ async def _learn(asked: Asked, wanted: bytes, prefix: bool) -> _Learned:
         with output.progress("reading the log", head.size) as step:
             matches = (lambda key: key.startswith(wanted)) if prefix else (lambda key: key == wanted)
             lists = await search(reader, head.origin, matches, step)
-        return _Learned(
-            {} if prefix else lists, _counts(lists), {} if prefix else await _described(reader, lists), main
-        )
+        described = {} if prefix else await _described(reader, lists)
+        return _Learned({} if prefix else lists, _counts(lists), described, main, None)
 
 
 def _counts(lists: Mapping[bytes, list[int]]) -> dict[bytes, int]:
@@ -149,6 +150,8 @@ def _report(asked: Asked, kind: Kind, wanted: bytes, learned: _Learned, prefix: 
     lines.append(f"log           {head.origin}, size {head.size}")
     lines.append(f"witnessed by  {policies.witnessed_by(learned.main, asked.main)}")
     lines.append(f"that is all   {standing.vouched(asked)}")
+    as_of, stale = moment.check_age(asked, learned.main, learned.index)
+    lines += [f"as of         {utc(as_of)}"] if as_of is not None else []
     output.result(
         lines,
         {
@@ -167,8 +170,12 @@ def _report(asked: Asked, kind: Kind, wanted: bytes, learned: _Learned, prefix: 
             "root": head.root,
             "witnesses": policies.cosigners(learned.main, asked.main),
             "by_index": asked.index is not None,
+            "as_of": as_of,
+            "stale": stale is not None,
         },
     )
+    if stale is not None:
+        raise stale
 
 
 def _shown(key: bytes) -> str:

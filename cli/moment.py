@@ -5,10 +5,15 @@ from __future__ import annotations
 import time
 
 from teelog.cli.standing import Asked, Standing
-from teelog.errors import NotEstablished, NotWitnessed, ProofError, RefusedError
+from teelog.errors import NotEstablished, NotWitnessed, ProofError, RefusedError, TeelogError
 from teelog.statement.names import Stream
 from teelog.statement.status import Status
-from teelog.tlog.policy import Policy, WitnessedCheckpoint, verify_checkpoint
+from teelog.tlog.policy import NONE, Policy, WitnessedCheckpoint, verify_checkpoint
+
+Age = tuple[int | None, TeelogError | None]
+"""As of when an answer is (POSIX seconds, None where nobody tells), and what is wrong with that."""
+
+MAX_AGE = 86_400  # seconds, where no trust file says how old a view may be
 
 
 async def status_at(asked: Asked, found: Standing, stream: Stream, at: int) -> tuple[Status | None, int | None]:
@@ -67,6 +72,43 @@ async def _since(asked: Asked, found: Standing, status: Status) -> int:
             "the checkpoint that the log gives is not of the same tree", expected=small.root.hex(), actual=root.hex()
         )
     return _complete(then, asked.main)
+
+
+def check_age(asked: Asked, main: WitnessedCheckpoint, index: WitnessedCheckpoint | None) -> Age:
+    """POSIX seconds up to which both quorums vouch that nothing newer was there; and what is wrong with that.
+
+    None where no witness tells. The error is for the caller to raise once all is told: a stale view says what was.
+    """
+    both = [(main, asked.main), *([(index, asked.index)] if index is not None and asked.index is not None else [])]
+    times = [_vouched_until(each, policy) for each, policy in both]
+    known = [each for each in times if each is not None]
+    if len(known) < len(both):
+        return None, None
+    oldest = min(known)
+    age = int(time.time()) - oldest
+    most = MAX_AGE if asked.max_age is None else asked.max_age
+    if age <= most:
+        return oldest, None
+    return oldest, NotEstablished(
+        "this is what was, not what is: too few witnesses have seen it lately",
+        expected=f"no older than {most} s",
+        actual=f"{age} s old",
+        hint="the log or its witnesses have stopped; --trust FILE gives the age that you accept",
+    )
+
+
+def _vouched_until(witnessed: WitnessedCheckpoint, policy: Policy) -> int | None:
+    """The latest moment with a quorum of cosignatures at or after it."""
+    if policy.quorum == NONE:
+        return None
+    times = {name: line.timestamp for name, line in witnessed.cosignatures.items() if line.timestamp}
+    for moment in sorted(set(times.values()), reverse=True):
+        try:
+            policy.check_quorum({name for name, seconds in times.items() if seconds >= moment})
+        except NotWitnessed:
+            continue
+        return moment
+    return None
 
 
 def _complete(then: WitnessedCheckpoint, policy: Policy) -> int:

@@ -14,7 +14,7 @@ from teelog.cli import policy as policies
 from teelog.cli.allow import stream_type
 from teelog.cli.proof import utc
 from teelog.cli.standing import Asked
-from teelog.errors import NotEstablished
+from teelog.errors import NotEstablished, TeelogError
 from teelog.statement.names import Stream
 from teelog.statement.release import Release
 from teelog.statement.status import Status
@@ -23,13 +23,18 @@ from teelog.tlog.policy import WitnessedCheckpoint
 
 @dataclass(frozen=True, slots=True)
 class _Learned:
-    """size: of the log, as far as was asked about. since: POSIX seconds by which witnesses had seen the status."""
+    """size: of the log, as far as was asked about. since: POSIX seconds by which witnesses had seen the status.
+
+    as_of: up to when they vouch that it is the last one. stale: what is wrong with that.
+    """
 
     status: Status | None
     known: Mapping[str, Release]
     size: int
     since: int | None
     main: WitnessedCheckpoint
+    as_of: int | None
+    stale: TeelogError | None
 
 
 @click.command("list")
@@ -63,7 +68,10 @@ async def _learn(asked: Asked, stream: Stream, at: int | None, size: int | None)
         if at is not None:
             status, since = await moment.status_at(asked, found, stream, at)
         known = await standing.known(history, stream, statuses.named([status.predicate if status else None]))
-        return _Learned(status, known, history.size if size is None else size, since, found.main)
+        as_of, stale = moment.check_age(asked, found.main, found.index)
+        past = size is not None or at is not None
+        covered = history.size if size is None else size
+        return _Learned(status, known, covered, since, found.main, as_of, None if past else stale)
 
 
 def _report(asked: Asked, stream: Stream, learned: _Learned, at: datetime | None, *, past: bool) -> None:
@@ -72,7 +80,7 @@ def _report(asked: Asked, stream: Stream, learned: _Learned, at: datetime | None
     judged = int(time.time()) if at is None else int(at.timestamp())
     late = predicate is not None and not past and judged > predicate.next_update_time.timestamp()
     when = f" at {utc(int(at.timestamp()))}" if at else f" in the first {learned.size} entries" if past else ""
-    output.ok(f"{stream}{when}: {_said(found)}")
+    (output.ok if learned.stale is None else output.fail)(f"{stream}{when}: {_said(found)}")
     lines = output.columns(
         [("release", "svn", "state", "statement id"), *statuses.rows(predicate, learned.known)] if predicate else []
     )
@@ -86,6 +94,7 @@ def _report(asked: Asked, stream: Stream, learned: _Learned, at: datetime | None
     lines.append(f"log           {head.origin}, size {head.size}")
     lines.append(f"witnessed by  {policies.witnessed_by(learned.main, asked.main)}")
     lines.append(f"that is all   {standing.vouched(asked)}")
+    lines += [f"as of         {utc(learned.as_of)}"] if learned.as_of is not None else []
     if late:
         output.warn(f"next_update is past: no verifier believes it any more; teelog release renew {stream}")
     output.result(
@@ -100,6 +109,8 @@ def _report(asked: Asked, stream: Stream, learned: _Learned, at: datetime | None
             "signers": [] if found is None else list(found.signers),
             "since": learned.since,
             "late": late,
+            "as_of": learned.as_of,
+            "stale": learned.stale is not None,
             "log": head.origin,
             "size": learned.size,
             "root": head.root,
@@ -107,6 +118,8 @@ def _report(asked: Asked, stream: Stream, learned: _Learned, at: datetime | None
             "by_index": asked.index is not None,
         },
     )
+    if learned.stale is not None:
+        raise learned.stale
 
 
 def _said(found: Status | None) -> str:

@@ -70,10 +70,14 @@ _OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """main, index: whom to believe. words: the options that say so, for the next command to type."""
+    """main, index: whom to believe. max_age: seconds after which the trust file calls a view stale, None without one.
+
+    words: the options that say so, for the next command to type.
+    """
 
     main: Policy
     index: Policy | None
+    max_age: int | None
     url: str | None
     timeout: float
     state_folder: Path | None
@@ -113,8 +117,8 @@ def _options(command: Command, *, required: bool) -> Command:
     ) -> Any:
         if not required and policy_file is None and trust_file is None:
             return command(*args, asked=None, **rest)
-        main, index, words = _policies(policy_file, index_file, trust_file)
-        return command(*args, asked=Asked(main, index, url, timeout, state_folder, words), **rest)
+        main, index, max_age, words = _policies(policy_file, index_file, trust_file)
+        return command(*args, asked=Asked(main, index, max_age, url, timeout, state_folder, words), **rest)
 
     made: Any = packed
     for option in reversed(_OPTIONS):
@@ -124,7 +128,7 @@ def _options(command: Command, *, required: bool) -> Command:
 
 def _policies(
     policy_file: str | None, index_file: str | None, trust_file: str | None
-) -> tuple[Policy, Policy | None, str]:
+) -> tuple[Policy, Policy | None, int | None, str]:
     trust = trusts.load(trust_file) if trust_file else None
     if policy_file is None and trust is None:
         raise click.UsageError("Missing option '--policy' (env var: 'TEELOG_POLICY'), or '--trust'.")
@@ -147,7 +151,7 @@ def _policies(
         )
     words = f"--policy {policy_file}" if policy_file is not None else f"--trust {trust_file}"
     words += f" --index-policy {index_file}" if index_file else ""
-    return main, index, words
+    return main, index, None if trust is None else trust.max_age, words
 
 
 # -- what is in effect ------------------------------------------------------------------------------------------------
@@ -155,10 +159,11 @@ def _policies(
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What there is to ask while the connection lasts. main: the checkpoint that it rests on."""
+    """What there is to ask while the connection lasts. main, index: the checkpoints that it rests on."""
 
     history: History
     main: WitnessedCheckpoint
+    index: WitnessedCheckpoint | None
     source: TileSource
     http: HttpClient
     state: ClientState
@@ -168,6 +173,7 @@ class Standing:
 async def standing(asked: Asked, name: str, *, complete: bool = False) -> AsyncIterator[Standing]:
     """The log's history of a namespace. complete: see ``current_index``. Raises what asking the log raises."""
     from teelog.client.http import HttpClient
+    from teelog.client.indexed import Indexed
     from teelog.client.source import HttpSource
 
     state = online.open_state(asked.state_folder)
@@ -175,9 +181,10 @@ async def standing(asked: Asked, name: str, *, complete: bool = False) -> AsyncI
         source = HttpSource(http, asked.place)
         if asked.index is None:
             history, main = await _replay(asked, name, source, state)
+            yield Standing(history, main, None, source, http, state)
         else:
-            history, main = await _look_up(asked, source, http, state, complete=complete)
-        yield Standing(history, main, source, http, state)
+            index = await current_index(asked, source, http, state, complete=complete)
+            yield Standing(Indexed(index), index.main, index.index, source, http, state)
 
 
 async def _replay(
@@ -197,15 +204,6 @@ async def _replay(
     with output.progress("reading the log", head.size) as step:
         reader = LogReader(source, head.size, head.root, cache)
         return await replay(reader, head.origin, name, step), witnessed
-
-
-async def _look_up(
-    asked: Asked, source: TileSource, http: HttpClient, state: ClientState, *, complete: bool
-) -> tuple[History, WitnessedCheckpoint]:
-    from teelog.client.indexed import Indexed
-
-    index = await current_index(asked, source, http, state, complete=complete)
-    return Indexed(index), index.main
 
 
 async def current_index(

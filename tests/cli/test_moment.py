@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from teelog.statement import dsse
-from teelog.testing.ledger import INDEX_POLICY, MAIN_POLICY, Ledger
+from teelog.testing.ledger import INDEX_POLICY, MAIN_POLICY, Ledger, trust_text
 from tests.client.peers import peer
 from tests.client.served import Served
 from tests.commands import Ran, teelog
@@ -93,6 +94,26 @@ def test_a_checkpoint_that_does_not_fit_is_refused(log: Served, lie: str):
     }
     log.moments = dict.fromkeys(range(1, size + 1), false[lie])
     at(START + 10 * HOUR, 1)
+
+
+def test_a_view_that_is_stale_is_told_and_no_answer_about_now(log: Served):
+    words = ("release", "list", STREAM, "--policy", MAIN_POLICY, "--index-policy", INDEX_POLICY, "--json")
+    ran = teelog(*words)
+    assert ran.code == 3
+    assert (ran.json["stale"], ran.json["as_of"]) == (True, START + 5 * HOUR + 60)
+    assert "this is what was, not what is" in ran.stderr
+    assert teelog("lookup", "status", STREAM, *words[3:]).code == 3
+    log.publish(int(time.time()), by=log.ledger.witnesses[:3])
+    assert teelog(*words).json["stale"] is False
+    log.publish(int(time.time()), by=log.ledger.witnesses[:3], index_by=log.ledger.semantic[:2])
+    assert teelog("lookup", "status", STREAM, *words[3:]).code == 0
+
+
+def test_the_trust_file_says_how_old_a_view_may_be(log: Served, tmp_path: Path):
+    log.publish(int(time.time()) - HOUR)
+    for age, code in (("30m", 3), ("2h", 0)):
+        (tmp_path / "trust.toml").write_text(trust_text(STREAM, "ab" * 32, max_age=age))
+        assert teelog("release", "list", STREAM, "--trust", "trust.toml").code == code
 
 
 def test_where_nothing_tells_it_is_not_established(log: Served):
