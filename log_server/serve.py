@@ -83,6 +83,7 @@ def serve(
     index = None
     if index_policy is not None:
         index = IndexProcess.fork(Task(LogDirectory(path), index_policy, config), sockets, new_loop)
+        config = index_process.main_config(config, policy, index_policy)
 
     async def work(listening: socket.socket, line: socket.socket) -> None:
         if index is not None:

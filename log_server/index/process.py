@@ -91,6 +91,18 @@ def index_config(config: Config, policy: Policy) -> Config:
     )  # fmt: skip
 
 
+def main_config(config: Config, policy: Policy, index_policy: Policy) -> Config:
+    """The main log's settings: what names witnesses of the index log alone is not for it."""
+    by_name = config.witnesses.min_interval_s_by_name
+    own = {
+        name: seconds
+        for name, seconds in by_name.items()
+        if name in policy.witnesses or name not in index_policy.witnesses
+    }
+    witnesses = msgspec.structs.replace(config.witnesses, min_interval_s_by_name=own)
+    return msgspec.structs.replace(config, witnesses=witnesses)
+
+
 class IndexProcess:
     """The server's end. ``fork`` before its event loop, the rest on the loop."""
 
