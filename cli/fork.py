@@ -74,13 +74,24 @@ def _verify_index(data: bytes, trusted: list[VerifierKey] | None, vkeys: tuple[s
             "not a fork proof", expected="teelog-fork/v1 or teelog-index-fork/v1", actual=error.message
         ) from error
     source = "file" if trusted is None else "log" if vkeys else "policy"
-    said = contradiction.verify(found, found.keys if trusted is None else trusted)
+    signers: list[VerifierKey] = []
+    if trusted is not None:
+        said = contradiction.verify(found, trusted)
+    else:
+        if not found.keys:
+            raise NotEstablished("the file names no key, so nobody's signatures can be checked", expected="a vkey")
+        said, key = contradiction.verify_own_keys(found)
+        signers.append(key)
     heads = [parse_body(note.parse(view.checkpoint).claimed_text()) for view in (found.first, found.second)]
     output.ok(f"INDEX FORK PROVEN: {said}")
     if source == "file":
         output.note("the key is the one that the file names: compare it with the log's, or give --log or --policy")
     output.result(
-        [f"log     {heads[0].origin}", *(f"view    leaf {head.size - 1}" for head in heads)],
+        [
+            f"log     {heads[0].origin}",
+            *(f"view    leaf {head.size - 1}" for head in heads),
+            *(f"signed by {_name(key)} ({SOURCES[source]})" for key in signers),
+        ],
         {
             "schema": "teelog-index-fork-verdict/v1",
             "verdict": "index fork proven",

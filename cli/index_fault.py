@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from teelog.cli import output
-from teelog.errors import NotEstablished
+from teelog.errors import MalformedError, NotEstablished, TeelogError, VerificationError
 from teelog.index import fault
 from teelog.index.leaf import origin_of
 from teelog.tlog.vkey import VerifierKey
@@ -19,7 +19,15 @@ def verify(data: bytes, trusted: Sequence[VerifierKey] | None, source: str) -> N
     Raises VerificationError where it proves nothing; NotEstablished where only a replay of the log can tell.
     """
     parsed = fault.parse(data)
-    found = fault.verify(parsed, *_sorted(trusted, parsed))
+    index_keys, main_keys = _sorted(trusted, parsed)
+    # Who writes the file chooses the keys that it names: that a note is by none of those accuses nobody.
+    if main_keys is None and parsed.cause in fault.BY_MAIN_KEYS:
+        raise NotEstablished(
+            f"{parsed.cause}: which keys the log has must be known, not read from the file",
+            expected=f"a vkey of {fault.main_origin(parsed)}",
+            hint="teelog fork verify FILE --log LOG.vkey --log INDEX.vkey",
+        )
+    found, key = _verified(parsed, index_keys, main_keys)
     index = origin_of(found.origin)
     rows = [
         f"index   {index}",
@@ -28,6 +36,7 @@ def verify(data: bytes, trusted: Sequence[VerifierKey] | None, source: str) -> N
         *([] if found.map_root is None else [f"signed  map root {found.map_root.hex()}"]),
         *([] if parsed.rebuilt is None else [f"claimed map root {parsed.rebuilt}"]),
         *([] if found.omitted is None else [f"skips   entry {found.omitted[0]} under {output.safe(found.omitted[1])}"]),
+        *([] if key is None else [f"signed by {key.name}+{key.key_id.hex()} (a key that the file itself names)"]),
     ]
     if found.proven:
         output.ok(f"INDEX FAULT PROVEN: {found.cause}")
@@ -61,13 +70,36 @@ def verify(data: bytes, trusted: Sequence[VerifierKey] | None, source: str) -> N
         )
 
 
+def _verified(
+    parsed: fault.IndexFault, index_keys: list[VerifierKey] | None, main_keys: list[VerifierKey] | None
+) -> tuple[fault.VerifiedFault, VerifierKey | None]:
+    """What the file shows, and by which of the keys that it names itself, each alone; None for keys of the caller's."""
+    if index_keys is not None:
+        return fault.verify(parsed, index_keys, main_keys), None
+    reason: TeelogError = VerificationError("the file names no key of the index log")
+    for key in fault.own_keys(parsed):
+        try:
+            return fault.verify(parsed, [key], main_keys), key
+        except (VerificationError, MalformedError) as error:
+            reason = error
+    raise reason
+
+
 def _sorted(
     trusted: Sequence[VerifierKey] | None, parsed: fault.IndexFault
 ) -> tuple[list[VerifierKey] | None, list[VerifierKey] | None]:
-    """The keys of the index log, and of the log; None for that of which the caller gave none."""
+    """The keys of the index log, and of the log; None for those of which the file's own have to do.
+
+    Raises NotEstablished where the caller gave some, and none that could be the index log's.
+    """
     if trusted is None:
         return None, None
-    names = {fault.main_origin(parsed)}
-    index = [key for key in trusted if key.name not in names]
-    main = [key for key in trusted if key.name in names]
-    return index or None, main or None
+    origin = fault.main_origin(parsed)
+    index = [key for key in trusted if key.name != origin]
+    if not index:
+        raise NotEstablished(
+            "the keys given are the log's, and what is to be proven is that its index log signed something",
+            expected=f"a vkey of {origin_of(origin)}",
+            hint="teelog fork verify FILE --log LOG.vkey --log INDEX.vkey",
+        )
+    return index, [key for key in trusted if key.name == origin] or None

@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from teelog import strict_cbor
-from teelog.errors import ConfigError, MalformedError, VerificationError
+from teelog.errors import ConfigError, MalformedError, TeelogError, VerificationError
 from teelog.index.keys import MAX_KEY
-from teelog.index.leaf import MAX_LEAF, IndexLeaf
+from teelog.index.leaf import MAX_LEAF, IndexLeaf, main_of
 from teelog.index.lists import Value
 from teelog.index.proof import MAX_PROOF, verify_lookup
 from teelog.tlog import note, rfc6962, vkey
@@ -102,6 +102,8 @@ def open_view(view: View, log_keys: Iterable[VerifierKey]) -> Opened:
     log_keys: of one index log. Raises MalformedError, SignatureError, UntrustedKey, ProofError, VerificationError.
     """
     head = open_checkpoint(view.checkpoint, log_keys).checkpoint
+    # Another log takes whatever its clients hand in, and what looks like leaves among it: that is not its word.
+    main_of(head.origin)
     if head.size == 0:
         raise VerificationError("the index log of a view is empty")
     rfc6962.verify_inclusion(head.size - 1, head.size, rfc6962.leaf_hash(view.leaf), view.path, head.root)
@@ -141,6 +143,20 @@ def verify(found: Contradiction, log_keys: Iterable[VerifierKey]) -> str:
     if said is None:
         raise VerificationError("no contradiction: both views of the index can be true")
     return said
+
+
+def verify_own_keys(found: Contradiction) -> tuple[str, VerifierKey]:
+    """By the keys that the file names itself, each alone: two keys, one view each, prove nothing.
+
+    Returns what ``verify`` does, and by which key. Raises VerificationError, MalformedError.
+    """
+    reason: TeelogError = VerificationError("no contradiction: the file names no key", hint="give the index log's key")
+    for key in found.keys:
+        try:
+            return verify(found, [key]), key
+        except (VerificationError, MalformedError) as error:
+            reason = error
+    raise reason
 
 
 def _view(view: View) -> dict[int, Any]:

@@ -66,6 +66,10 @@ class Cause(enum.StrEnum):
     INDEX_FORKS = "index-forks"
 
 
+BY_MAIN_KEYS = frozenset({Cause.INPUT_KEY, Cause.INPUT_SIGNATURE})
+"""Causes that are true or not as the log's keys are these or others."""
+
+
 class LeafError(VerificationError):
     """A leaf is wrong by itself. cause: how."""
 
@@ -160,6 +164,11 @@ def main_origin(fault: IndexFault) -> str:
     return main_of(claimed_origin(fault.checkpoint.encode()))
 
 
+def own_keys(fault: IndexFault) -> tuple[VerifierKey, ...]:
+    """The index log's, as the file's writer claims them. Raises MalformedError."""
+    return _keys(fault.index_keys)
+
+
 def neighbour(position: int, index: int, path: Sequence[bytes]) -> Neighbour:
     return Neighbour(str(position), str(index), tuple(map(b64, path)))
 
@@ -208,6 +217,8 @@ def verify(
     index = _keys(fault.index_keys) if index_keys is None else tuple(index_keys)
     main = _keys(fault.main_keys) if main_keys is None else tuple(main_keys)
     main = tuple(key for key in main if key.type is SignatureType.ED25519)
+    if not main and fault.cause in BY_MAIN_KEYS:
+        raise VerificationError("no Ed25519 key of the log is known: that none signed says nothing")
     origin = main_origin(fault)
     head = open_checkpoint(fault.checkpoint.encode(), index, origin_of(origin)).checkpoint
     place, data = included(fault.leaf, head, "leaf")

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from teelog.errors import MalformedError, TeelogError, VerificationError
 from teelog.index import contradiction, keys
 from teelog.index.contradiction import Contradiction, View
-from teelog.testing.ledger import Ledger, hiding
+from teelog.index.leaf import IndexLeaf
+from teelog.testing.ledger import Ledger, cosigned, hiding
 from teelog.testing.ledger import View as Published
-from teelog.tlog.vkey import VerifierKey
+from teelog.tlog import note
+from teelog.tlog.vkey import NoteSigner, SignatureType, VerifierKey
 from tests.appraisal.story import STREAM
 from tests.statement import make
 
@@ -165,3 +167,33 @@ def test_files_have_one_encoding():
             contradiction.parse(wrong)
     one = contradiction.parse(data).first
     assert View.parse(one.encode()) == one
+
+
+def test_leaves_that_a_client_of_a_log_handed_in_do_not_convict_the_log():
+    """A log that takes any bytes may hold what reads as two leaves of an index; only an index log speaks so."""
+    led = Ledger()
+    led.append(make.log_policy_file())
+    text = led.checkpoint().body()
+    views = []
+    for root in (b"\x01" * 32, b"\x02" * 32):
+        leaf = IndexLeaf(root, note.encode(text, [led.log[0].sign(text, 0)])).encode()
+        place = led.append(leaf)
+        checkpoint = cosigned(led.checkpoint(), led.log, (), NOW)
+        views.append(View(checkpoint, leaf, led.tree.path(place, place + 1)))
+    log_keys = [signer.verifier for signer in led.log]
+    with pytest.raises(MalformedError, match="not the origin of an index log"):
+        contradiction.verify(Contradiction(views[0], views[1], tuple(log_keys)), log_keys)
+
+
+def test_two_keys_that_the_file_names_with_a_view_each_prove_nothing():
+    """Else anyone could put a view of an honest index beside one of their own making."""
+    data, (own,) = convicting()
+    found = contradiction.parse(data)
+    assert contradiction.verify_own_keys(found)[1] == own
+    forger = NoteSigner.of(own.name, SignatureType.ED25519, make.STRANGER)
+    opened = contradiction.open_view(found.second, [own])
+    forged = replace(found.second, checkpoint=cosigned(opened.head, [forger], (), NOW))
+    both = Contradiction(found.first, forged, (own, forger.verifier))
+    assert contradiction.verify(both, both.keys)
+    with pytest.raises(VerificationError):
+        contradiction.verify_own_keys(both)
