@@ -25,10 +25,11 @@ _HINTS = {
     "wrong-key": "teelog release new, and sign that with keys that the namespace lists only: a signature stays",
     "not-allowed": "hand it to the log's operator, who logs a namespace with: teelog log allow LOG FILE",
     "bad-signature": "teelog release sign FILE --key KEYREF",
-    "frozen": "the log has ended: publish on its successor",
-    "stale": "something else came first: make it again from what the log has now",
+    "frozen": "teelog log status: the log has ended; publish on its successor",
+    "stale": "the namespace's keys changed meanwhile: publish the same file again",
     "unknown-release": "teelog release publish: a status allows what is logged before it",
 }
+_NOT_NEXT = "something else came first: make it again from what the log has now"
 
 
 @click.command("publish")
@@ -143,9 +144,11 @@ async def _publish(place: str, entry: bytes, policy: Policy, timeout: float, sta
 
 def explained(refusal: Refusal) -> TeelogError:
     """A log's no with what to do about it."""
-    leaf = refusal.problem.leaf
-    hint = f"teelog proof get {leaf}: this statement is logged in other bytes" if leaf else None
-    hint = hint or _HINTS.get(refusal.problem.kind)
+    leaf, hint = refusal.problem.leaf, _HINTS.get(refusal.problem.kind)
+    if refusal.problem.kind == "conflict" and refusal.expected is not None:
+        hint = _NOT_NEXT  # the leaf is the one to follow
+    elif leaf:
+        hint = f"teelog proof get {leaf}: this statement is logged in other bytes"
     return RefusedError(
         refusal.message, status=refusal.status, expected=refusal.expected, actual=refusal.actual, hint=hint
     )
