@@ -21,6 +21,7 @@ from teelog.log_server.problems import Problem
 from teelog.log_server.seams import Admitted
 from teelog.statement import admit
 from teelog.statement.admit import Kind, ParsedEntry
+from teelog.statement.dsse import Envelope
 from teelog.statement.log_policy import LogPolicy, LogPolicyPredicate
 from teelog.statement.namespace import Namespace, NamespacePredicate, Role
 from teelog.tlog import rfc6962
@@ -146,7 +147,7 @@ class Admission:
             result = admit.check_result(parsed, namespace, index)
             if not self._private_results:
                 admit.check_private(result)
-        before = None if index is None else _bound(namespace, role, parsed.envelope.keyids)
+        before = None if index is None else _bound(namespace, role, _signers(parsed, namespace, index))
         return places.admitted(entry, parsed, bytes.fromhex(namespace.statement_id), before)
 
     def _namespace_statement(self, entry: bytes, parsed: ParsedEntry, operator: bool) -> Admitted:
@@ -209,6 +210,13 @@ def _quota(parsed: ParsedEntry) -> str | None:
     """A stolen release key must not be able to keep a withdrawal or a rotation out by what it uses up."""
     own = parsed.kind in (Kind.STATUS, Kind.NAMESPACE)
     return f"{parsed.namespace} {parsed.kind}" if own else parsed.namespace
+
+
+def _signers(parsed: ParsedEntry, namespace: Namespace, index: int) -> Iterable[str]:
+    """Keyids of those whose signatures were verified. A JWS need not name its key, nor name it right."""
+    if isinstance(parsed.envelope, Envelope):
+        return parsed.envelope.keyids
+    return (parsed.envelope.verify(namespace.keys_for(Role.RESULT, index)).signer,)
 
 
 def _bound(namespace: Namespace, role: Role, signers: Iterable[str]) -> int | None:

@@ -10,7 +10,7 @@ import pytest
 from teelog.log_server.about import LogInfo
 from teelog.log_server.admission import Admission, Namespaces
 from teelog.log_server.problems import Problem
-from teelog.statement import ear
+from teelog.statement import ear, jws, strict_json
 from teelog.statement.namespace import Role
 from tests.log_server.serving import Server, serving
 from tests.log_server.test_submit import batch, proven
@@ -81,3 +81,17 @@ def test_evidence_nonces_and_chip_ids_are_refused_unless_the_log_takes_them(more
 async def test_what_a_log_takes_is_told(tmp_path: Path, server: Server):
     assert (await server.get("/log.json")).json["private_results"] is False
     assert LogInfo("log.example/tee", (), private_results=True).private_results
+
+
+@pytest.mark.parametrize("kid", [None, "another"])
+def test_a_result_that_does_not_name_its_key_is_taken_where_keys_are_on_their_way_out(kid: str | None):
+    """RFC 7515: ``kid`` is a hint. Until when the entry counts follows from the key that signed it."""
+    namespaces = Namespaces(make.LOG)
+    keys = (make.held(make.ACME, *make.OWNER_ROLES), make.held(VERIFIER, Role.RESULT, until=9))
+    thresholds = {Role.OWNER: 1, Role.RELEASE: 1, Role.STATUS: 1, Role.RESULT: 1}
+    namespaces.learn([(1, make.namespace_file(keys=keys, thresholds=thresholds))])
+    header = {"alg": "EdDSA", "typ": ear.TYPE} | ({} if kid is None else {"kid": kid})
+    signed = jws.b64url(strict_json.encode(header)) + b"." + jws.b64url(jws.parse(entry()).claimed())
+    body = signed + b"." + jws.b64url(VERIFIER.sign(signed))
+    admitted, _ = Admission(namespaces, lambda: 2).judge(body)
+    assert (admitted.entry, admitted.before) == (body, 9)
