@@ -62,9 +62,13 @@ async def test_what_is_published_is_indexed_and_every_answer_is_proven(log: Log,
         assert (status, note) == await client.get("/checkpoint")
         told = await client.json(f"/index/v1/{size}/lookup/{NAMESPACE.hex()}")
         assert (told["index_size"], told["input_size"], told["published_size"]) == (str(size), "7", "7")
-        counted = await metrics(session, server.admin)
-        assert counted["teelog_index_running"] == 1
-        assert counted["teelog_index_lag_entries"] == 0
+
+        async def told_of() -> bool:  # a moment after it is published
+            counted = await metrics(session, server.admin)
+            assert counted["teelog_index_running"] == 1
+            return counted["teelog_index_lag_entries"] == 0 and counted["teelog_index_checkpoint_size"] == size
+
+        await until(told_of)
         assert await server.stop() == 0
     head, sizes = agree(log)
     assert (head.size, sizes[-1]) == (size, 7)
