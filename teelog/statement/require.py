@@ -39,7 +39,8 @@ class Require(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     debug: whether a debuggable TEE is asked for (false forbids it, and so does a verifier on its own).
     min_tcb: SEV-SNP. guest_policy: SEV-SNP policy bits by name, the most that may be set. platform_info: SEV-SNP
     platform bits by name, as they must be. host_data: hex of the platform's field, exact.
-    tcb_status and what follows: TDX and SGX, see teelog.evidence.tdx.policy, teelog.evidence.sgx.policy.
+    What follows, by platform: tcb_status on, TDX and SGX (teelog.evidence.tdx.policy, teelog.evidence.sgx.policy);
+    max_age on, Nitro (teelog.evidence.nitro.policy); implementation_id on, CCA (teelog.evidence.cca.policy).
     """
 
     debug: bool | None = None
@@ -63,6 +64,19 @@ class Require(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     min_config_svn: Annotated[int, msgspec.Meta(ge=0)] | None = None
     isv_family_id: _HexDigits | None = None
     isv_ext_prod_id: _HexDigits | None = None
+    max_age: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    pcr3: _HexDigits | None = None
+    pcr4: _HexDigits | None = None
+    pcr8: _HexDigits | None = None
+    role: str | None = None
+    instance: str | None = None
+    implementation_id: tuple[_HexDigits, ...] | None = None
+    instance_id: tuple[_HexDigits, ...] | None = None
+    config: tuple[_HexDigits, ...] | None = None
+    signer_ids: tuple[_HexDigits, ...] | None = None
+    components: dict[str, _HexDigits] | None = None
+    personalization: _HexDigits | None = None
+    hash_algorithm: str | None = None
 
 
 def read(block: Mapping[str, object]) -> tuple[Require, tuple[str, ...]]:

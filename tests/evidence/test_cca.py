@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from teelog.errors import ConfigError, MalformedError, NotEstablished
-from teelog.evidence import platform, report_data
-from teelog.evidence.cca import keys, token
+from teelog.evidence import platform, report_data, tables
+from teelog.evidence.cca import keys, policy, token
 from teelog.evidence.platform import Evidence, Expected, Roots
-from teelog.statement import registers
+from teelog.statement import registers, require
 from teelog.testing import cca, cca_cases
 from teelog.testing.cca import Machine
 from teelog.testing.cca_cases import MACHINE, NONCE
@@ -177,7 +177,7 @@ def test_firmware_that_was_compared_with_nothing_is_named():
 
 
 @pytest.mark.parametrize(
-    "table", [{"debug": False}, {"config": []}, {"components": {"RMM": "00"}}, {"instance_id": "1"}]
+    "table", [{"debug": True}, {"config": []}, {"components": {"RMM": "00"}}, {"instance_id": "1"}]
 )
 def test_a_trust_file_that_means_nothing_is_an_error(table: dict[str, object]):
     with pytest.raises(ConfigError):
@@ -208,3 +208,14 @@ def test_the_same_token_comes_out_every_time():
     assert _evidence().fields()["component2"] == {
         "type": "RMM", "version": "none", "measurement": cca.measurement("RMM"), "signer_id": cca.SIGNER,
     }  # fmt: skip
+
+
+def test_a_release_can_be_written_with_every_demand_that_is_understood_here():
+    demands = {
+        "debug": False, "implementation_id": ["00" * 32], "instance_id": ["01" * 33], "config": ["cf"],
+        "signer_ids": ["00" * 32], "components": {"RMM": "00" * 32}, "personalization": "00" * 64,
+        "hash_algorithm": "sha-256",
+    }  # fmt: skip
+    assert set(policy.Policy.__struct_fields__) == set(demands)
+    assert require.read(demands)[1] == ()
+    assert tables.read(demands, policy.Policy)[1] == ()

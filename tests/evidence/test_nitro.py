@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from teelog.errors import ConfigError, MalformedError, NotEstablished
-from teelog.evidence import cbor, platform, report_data
+from teelog.evidence import cbor, platform, report_data, tables
+from teelog.evidence.nitro import policy
 from teelog.evidence.platform import Expected
-from teelog.statement import registers
+from teelog.statement import registers, require
 from teelog.testing import nitro, nitro_cases
 from teelog.testing.nitro import Hypervisor
 from teelog.testing.nitro_cases import HYPERVISOR, NONCE
@@ -245,3 +246,11 @@ def test_every_check_is_named_in_the_findings():
     assert evidence.hardware([], NOW, ROOTS).check is Check.HARDWARE
     assert evidence.configuration().check is Check.CONFIGURATION
     assert evidence.fields()["module_id"] == nitro.MODULE_ID
+
+
+def test_a_release_can_be_written_with_every_demand_that_is_understood_here():
+    demands = {"debug": False, "max_age": 60, "role": nitro.ROLE, "instance": nitro.INSTANCE_ID}
+    demands |= {f"pcr{index}": nitro.pcrs()[index].hex() for index in (3, 4, 8)}
+    assert set(policy.Policy.__struct_fields__) == set(demands)
+    assert require.read(demands)[1] == ()
+    assert tables.read(demands, policy.Policy)[1] == ()
