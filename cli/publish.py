@@ -25,7 +25,7 @@ _HINTS = {
     "wrong-key": "teelog release new, and sign that with keys that the namespace lists only: a signature stays",
     "not-allowed": "hand it to the log's operator, who logs a namespace with: teelog log allow LOG FILE",
     "bad-signature": "teelog release sign FILE --key KEYREF",
-    "frozen": "teelog log status: the log has ended; publish on its successor",
+    "frozen": "the log has ended: publish on its successor",
     "stale": "the namespace's keys changed meanwhile: publish the same file again",
     "unknown-release": "teelog release publish: a status allows what is logged before it",
 }
