@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from teelog.appraisal.inputs import Seen
 from teelog.errors import MalformedError, TeelogError, UntrustedKey
+from teelog.keys import PublicKey
 from teelog.statement import dsse, intoto, names, namespace, release
 from teelog.statement.dsse import Envelope
 from teelog.statement.namespace import Namespace, Role
@@ -182,7 +183,7 @@ def signer(
             f"{first - 1}, with its proof",
         )
     try:
-        signers = read.envelope.verify({**then.public_keys, **current.public_keys}).signers
+        signers = read.envelope.verify(keys_of(then, current)).signers
         if then is not current and not _met(then, signers, index):
             return failed(
                 Check.SIGNER,
@@ -204,6 +205,11 @@ def signer(
     return verified(
         Check.SIGNER, *said, f"namespace {current.name} version {current.version}, followed from its pin {pin}"
     )
+
+
+def keys_of(then: Namespace, current: Namespace) -> Mapping[str, PublicKey]:
+    """The keys of two versions."""
+    return current.public_keys if then is current else {**then.public_keys, **current.public_keys}
 
 
 def of_stream(check: Check, claim: ReleaseClaim, stream: str) -> Finding | None:

@@ -23,7 +23,7 @@ from teelog.errors import (
 from teelog.index.leaf import IndexLeaf
 from teelog.index.lists import Value, verify_element
 from teelog.index.proof import verify_lookup
-from teelog.tlog import note, rfc6962
+from teelog.tlog import rfc6962
 from teelog.tlog.checkpoint import Checkpoint
 from teelog.tlog.policy import NONE, Policy
 from teelog.tlog.rfc6962 import HASH_LENGTH
@@ -106,9 +106,10 @@ def _map_root(leaf: bytes, main: Head, trust: Trust) -> bytes:
     """Step 4: the map root of a leaf that was built from (N, R)."""
     ours = main.checkpoint
     keys = [log.key for log in trust.main.logs if log.key.type is SignatureType.ED25519]
+    rest = b"\n%b\n" % main.witnessed.note.text
     for line in main.witnessed.log_signatures:
         # The text of the main checkpoint with the line that was verified there.
-        if line.verifier in keys and leaf[_HEX:] == b"\n" + note.encode(main.witnessed.note.text, [line.signature]):
+        if line.verifier in keys and leaf[_HEX:] == rest + line.signature.line():
             return strict.unhex(leaf[:_HEX], "map root", HASH_LENGTH)
     parsed = IndexLeaf.parse(leaf)
     found = parsed.open(keys, ours.origin)

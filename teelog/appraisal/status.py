@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from teelog.appraisal import index as indexed
-from teelog.appraisal.authority import Chain
+from teelog.appraisal.authority import Chain, keys_of
 from teelog.appraisal.index import Index
 from teelog.appraisal.inputs import Seen
 from teelog.bundle import Bundle
@@ -50,7 +50,7 @@ def signer(of_release: Finding, found: ReadStatus, chain: Chain, indices: Sequen
     current = chain.current
     then = (chain.at(found.index, indices) if indices else None) or current
     try:
-        signers = found.envelope.verify({**then.public_keys, **current.public_keys}).signers
+        signers = found.envelope.verify(keys_of(then, current)).signers
         current.require(Role.STATUS, signers, found.index if indices else None)
     except TeelogError as error:
         wrong = failed(Check.SIGNER, error)

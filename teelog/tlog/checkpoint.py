@@ -76,15 +76,20 @@ def claimed_origin(text: bytes) -> str:
 
 
 def open_checkpoint(
-    data: bytes | note.UnverifiedNote, verifiers: Iterable[note.Verifier], origin: str | None = None
+    data: bytes | note.UnverifiedNote,
+    verifiers: Iterable[note.Verifier] | dict[tuple[str, bytes], note.Verifier],
+    origin: str | None = None,
+    *,
+    body: Checkpoint | None = None,
 ) -> SignedCheckpoint:
     """A checkpoint whose signatures by ``verifiers`` have been checked.
 
-    origin: the origin that the caller expects; None where the caller compares it itself.
+    verifiers: as for ``note.open_note``. origin: the origin that the caller expects; None where the caller compares it
+    itself. body: the note's text, if ``parse_body`` has read it.
     Raises MalformedError, SignatureError, UntrustedKey; VerificationError for another origin or a wrong empty root.
     """
     opened = note.open_note(data, verifiers)
-    checkpoint = parse_body(opened.text)
+    checkpoint = parse_body(opened.text) if body is None else body
     if origin is not None and checkpoint.origin != origin:
         raise VerificationError("checkpoint is of another log", expected=origin, actual=checkpoint.origin)
     # CP-12: there is only one empty tree.

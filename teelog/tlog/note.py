@@ -174,14 +174,16 @@ def index_verifiers(verifiers: Iterable[Verifier]) -> dict[tuple[str, bytes], Ve
     return index
 
 
-def open_note(data: bytes | UnverifiedNote, verifiers: Iterable[Verifier]) -> Note:
+def open_note(data: bytes | UnverifiedNote, verifiers: Iterable[Verifier] | dict[tuple[str, bytes], Verifier]) -> Note:
     """The note's text, once signatures by known keys have been checked.
+
+    verifiers: the known keys, or what ``index_verifiers`` makes of them.
 
     Raises MalformedError; SignatureError if any line by a known key fails (SN-16, SN-17); UntrustedKey if there is no
     line by a known key (SN-14); ConfigError for ambiguous verifiers.
     """
     unverified = parse(data) if isinstance(data, bytes) else data
-    index = index_verifiers(verifiers)
+    index = verifiers if isinstance(verifiers, dict) else index_verifiers(verifiers)
     text = unverified.claimed_text()
     good: dict[tuple[str, bytes, bytes], VerifiedSignature] = {}
     others: list[Signature] = []

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from teelog import strict
 from teelog.errors import ConfigError, MalformedError, NotEstablished, NotWitnessed, UntrustedKey, VerificationError
 from teelog.tlog import vkey
-from teelog.tlog.checkpoint import Checkpoint, claimed_origin, open_checkpoint
-from teelog.tlog.note import Note, UnverifiedNote, VerifiedSignature, index_verifiers, parse
+from teelog.tlog.checkpoint import Checkpoint, open_checkpoint, parse_body
+from teelog.tlog.note import Note, UnverifiedNote, VerifiedSignature, Verifier, index_verifiers, parse
 from teelog.tlog.vkey import VerifierKey
 
 MAX_LENGTH = 4 * 1024 * 1024  # bytes; PL-18: far above 32 logs, 32 witnesses and 32 groups
@@ -56,12 +56,19 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A parsed policy. quorum: the name of a witness or group, or "none"."""
+    """A parsed policy. quorum: the name of a witness or group, or "none".
+
+    keys: all of its keys, by name and key ID. Raises ConfigError where two of them share both (PL-20, SN-27).
+    """
 
     logs: tuple[Log, ...]
     witnesses: Mapping[str, Witness]
     groups: Mapping[str, Group]
     quorum: str
+    keys: dict[tuple[str, bytes], Verifier] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keys", index_verifiers(self.verifiers()))
 
     def satisfied(self, cosigned: Set[str]) -> dict[str, bool]:
         """For every witness and group whether it has witnessed, given the names of the witnesses that cosigned."""
@@ -149,7 +156,8 @@ def verify_checkpoint(
 def read_checkpoint(data: bytes, policy: Policy, *, origin: str | None = None) -> WitnessedCheckpoint:
     """As ``verify_checkpoint``, every signature checked, but for the quorum: whether it is met, the caller asks."""
     unverified = parse(data)
-    claimed = claimed_origin(unverified.claimed_text())
+    body = parse_body(unverified.claimed_text())
+    claimed = body.origin
     if origin is not None and claimed != origin:
         raise VerificationError("checkpoint is of another log", expected=origin, actual=claimed)
     # PR-07, PL-13: only keys whose name is the origin speak for it.
@@ -160,7 +168,7 @@ def read_checkpoint(data: bytes, policy: Policy, *, origin: str | None = None) -
             expected=", ".join(policy.origins()) or "a log line",
             actual=claimed,
         )
-    checkpoint, note = _open(unverified, log_keys, policy)
+    checkpoint, note = _open(unverified, body, log_keys, policy)
     # PL-17: one listed key of the log suffices.
     log_signatures = tuple(s for s in note.signatures if s.verifier in log_keys)
     if not log_signatures:
@@ -171,9 +179,15 @@ def read_checkpoint(data: bytes, policy: Policy, *, origin: str | None = None) -
     return WitnessedCheckpoint(checkpoint, note, log_signatures, _cosignatures(note.signatures, policy))
 
 
-def _open(unverified: UnverifiedNote, log_keys: list[VerifierKey], policy: Policy) -> tuple[Checkpoint, Note]:
+def _open(
+    unverified: UnverifiedNote, body: Checkpoint, log_keys: list[VerifierKey], policy: Policy
+) -> tuple[Checkpoint, Note]:
     # PR-08: every line by a known witness is verified, and one that fails rejects the note.
-    opened = open_checkpoint(unverified, [*log_keys, *(w.key for w in policy.witnesses.values())])
+    if len(log_keys) == len(policy.logs):
+        opened = open_checkpoint(unverified, policy.keys, body=body)
+    else:
+        keys = [*log_keys, *(witness.key for witness in policy.witnesses.values())]
+        opened = open_checkpoint(unverified, keys, body=body)
     return opened.checkpoint, opened.note
 
 
@@ -190,8 +204,9 @@ def _cosignatures(lines: Iterable[VerifiedSignature], policy: Policy) -> dict[st
 
 def in_time(witnessed: WitnessedCheckpoint, *, now: int, max_age: int) -> set[str]:
     """The witnesses, by policy name, whose cosignature is no older than ``max_age`` seconds at ``now`` (CS-04)."""
-    lines = witnessed.cosignatures.items()
-    return {name for name, line in lines if _in_time(line.timestamp or 0, now=now, max_age=max_age, not_before=None)}
+    # CS-15, CS-22: timestamp 0 claims no time. CS-04: nor does one too far ahead.
+    oldest, newest = max(now - max_age, 1), now + FUTURE_SKEW
+    return {name for name, line in witnessed.cosignatures.items() if oldest <= (line.timestamp or 0) <= newest}
 
 
 def _in_time(timestamp: int, *, now: int | None, max_age: int | None, not_before: int | None) -> bool:
@@ -329,6 +344,4 @@ class _Reader:
     def finish(self) -> Policy:
         if self.quorum is None:  # PL-12
             raise ConfigError("policy has no quorum line", expected="quorum <name>|none", actual="end of file")
-        policy = Policy(tuple(self.logs), self.witnesses, self.groups, self.quorum)
-        index_verifiers(policy.verifiers())  # PL-20, SN-27
-        return policy
+        return Policy(tuple(self.logs), self.witnesses, self.groups, self.quorum)

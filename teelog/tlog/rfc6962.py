@@ -28,6 +28,7 @@ __all__ = [
     "verify_inclusion",
 ]
 
+_HASHES = {HASH_LENGTH}
 EMPTY_ROOT = sha256(b"").digest()
 """Root of the tree with no leaves (TT-11, CP-12)."""
 
@@ -57,7 +58,7 @@ def verify_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes],
             hashed = sha256(b"\x01" + hashed + sibling).digest()
         node >>= 1
         last >>= 1
-    if last or hashed != root_hash or any(len(item) != HASH_LENGTH for item in (leaf, *proof)):
+    if last or hashed != root_hash or set(map(len, (leaf, *proof))) != _HASHES:
         subtree.verify(index, index + 1, size, leaf, root_hash, proof, "inclusion proof")
         raise ProofError("inclusion proof does not lead to the root", expected=root_hash.hex(), actual=hashed.hex())
 
