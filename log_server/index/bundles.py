@@ -58,6 +58,8 @@ class Bundles:
 
     def __init__(self, main: LogDirectory) -> None:
         self._main = main
+        self._known: dict[int, str | None] = {}
+        """Else a stream with many releases could be read from end to end with every question for none of them."""
         self._made: OrderedDict[tuple[Wanted, bytes, bytes], bytes] = OrderedDict()
 
     def get(self, wanted: Wanted, main_note: bytes, index_note: bytes, answer: Answer) -> bytes:
@@ -114,7 +116,7 @@ class Bundles:
         log = LogReader(DirectorySource(self._main.public), main.checkpoint.size, main.checkpoint.root)
         nobody = cast("HttpClient", None)
         local = Local(nobody, "this log", main, index, leaf, path, IndexLeaf.parse(leaf).map_root, log)
-        made = await assemble(local, wanted.stream, wanted.release)
+        made = await assemble(local, wanted.stream, wanted.release, known=self._known)
         # The whole notes: whose lines count is for those to say who appraise it.
         return replace(made, main_checkpoint=main_note, index_checkpoint=index_note).encode()
 

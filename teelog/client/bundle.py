@@ -6,7 +6,7 @@ Whatever is returned has been appraised as any verifier would, evidence apart.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from teelog import bundle as bundles
@@ -32,6 +32,7 @@ from teelog.statement.status import State, StatusPredicate
 from teelog.tlog import note
 from teelog.tlog.note import Signature
 from teelog.tlog.policy import NONE, Policy, verify_checkpoint
+from teelog.tlog.tiles import WIDTH
 from teelog.tlog.vkey import VerifierKey
 from teelog.tlog.witness import AddCheckpoint
 from teelog.trust import Trust
@@ -40,6 +41,8 @@ from teelog.verdict import Check, NotVerified, Verdict
 OF_EVIDENCE = frozenset({Check.HARDWARE, Check.CONFIGURATION, Check.FRESHNESS, Check.BINDING, Check.MEASUREMENT})
 """The checks that a bundle says nothing about. The trust file's deny, min_svn and the time are then asked by signer."""
 WITNESS_TIMEOUT = 10.0  # seconds
+MAX_KNOWN = 65_536
+"""Statement ids that ``assemble`` keeps for its caller, about 250 bytes each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +97,17 @@ async def get(
     return check(made.encode(), trust, stream, now, seen)
 
 
-async def assemble(index: RemoteIndex, stream: str, release: str | None = None, place: int | None = None) -> Bundle:
+async def assemble(
+    index: RemoteIndex,
+    stream: str,
+    release: str | None = None,
+    place: int | None = None,
+    known: MutableMapping[int, str | None] | None = None,
+) -> Bundle:
     """The bundle, put together and not appraised. Raises as ``get``.
 
-    place: where the release's entry is, if the caller knows; otherwise it is looked for.
+    place: where the release's entry is, if the caller knows; otherwise it is looked for. known: statement ids of this
+    log's entries by index, for who asks more than once; filled up to MAX_KNOWN.
     """
     name = names.stream(stream).namespace
     owned = await _lookup(index, keys.namespace_key(name), f"the log has no namespace {name}")
@@ -105,8 +115,9 @@ async def assemble(index: RemoteIndex, stream: str, release: str | None = None, 
     entry = await index.log.entry(allowed.last)
     predicate = status.read(dsse.parse(entry).claimed())
     wanted = release or _only(predicate)
-    if place is None or await _statement_id(index, place) != wanted:
-        place = await _find(index, stream, wanted, allowed.last)
+    statements = _Statements(index, {} if known is None else known)
+    if place is None or await statements.id_at(place) != wanted:
+        place = await _find(index, statements, stream, wanted, allowed.last)
     versions = await index.elements(owned)
     included = await _include(index, [*versions, allowed.last, place])
     return Bundle(
@@ -142,7 +153,7 @@ def _only(predicate: StatusPredicate) -> str:
     return current[0]
 
 
-async def _find(index: RemoteIndex, stream: str, wanted: str, status_at: int) -> int:
+async def _find(index: RemoteIndex, statements: _Statements, stream: str, wanted: str, status_at: int) -> int:
     """The entry of a release: from the newest one before the status on, as a status lists no later one."""
     listed = await index.lookup(keys.release_key(stream))
     later = []
@@ -150,22 +161,44 @@ async def _find(index: RemoteIndex, stream: str, wanted: str, status_at: int) ->
         async for place in index.newest_first(listed):
             if place > status_at:
                 later.append(place)
-            elif await _statement_id(index, place) == wanted:
+            elif await statements.id_at(place) == wanted:
                 return place
     for place in later:
-        if await _statement_id(index, place) == wanted:
+        if await statements.id_at(place) == wanted:
             return place
     raise RefusedError(f"the log has no such release of {stream}", status=404, actual=wanted)
 
 
-async def _statement_id(index: RemoteIndex, place: int) -> str | None:
-    """Of the entry there; None where there is no entry, or no envelope."""
-    if place >= index.main.checkpoint.size:
-        return None
-    try:
-        return dsse.parse(await index.log.entry(place)).statement_id
-    except MalformedError:
-        return None
+class _Statements:
+    """Statement ids of entries. A bundle is read once for all of its entries that are asked for in a row."""
+
+    def __init__(self, index: RemoteIndex, known: MutableMapping[int, str | None]) -> None:
+        self._index = index
+        self._known = known
+        self._number = -1
+        self._entries: dict[int, bytes] = {}
+
+    async def id_at(self, place: int) -> str | None:
+        """Of the entry there; None where there is no entry, or no envelope."""
+        if place >= self._index.main.checkpoint.size:
+            return None
+        if place not in self._known:
+            found = await self._read(place)
+            if len(self._known) >= MAX_KNOWN:
+                return found
+            self._known[place] = found
+        return self._known[place]
+
+    async def _read(self, place: int) -> str | None:
+        number = place // WIDTH
+        if number != self._number:
+            start, end = number * WIDTH, min(self._index.main.checkpoint.size, (number + 1) * WIDTH)
+            self._entries = {index: entry async for index, entry in self._index.log.entries(start, end)}
+            self._number = number
+        try:
+            return dsse.parse(self._entries[place]).statement_id
+        except MalformedError:
+            return None
 
 
 async def _include(index: RemoteIndex, places: Sequence[int]) -> list[Included]:

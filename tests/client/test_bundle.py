@@ -15,6 +15,7 @@ from teelog import bundle as bundles
 from teelog.appraisal.lifetime import fresh_until
 from teelog.client import bundle as client
 from teelog.client.http import HttpClient
+from teelog.client.index import open_index
 from teelog.errors import RefusedError, TeelogError, UnavailableError
 from teelog.testing.ledger import Cosigner
 from teelog.tlog import note
@@ -151,6 +152,36 @@ def test_junk_after_the_status_is_not_read(world: World):
     assert world.get(release).release == release
     bundles_read = [path for path in world.log.paths() if path.startswith("/tile/entries/")]
     assert set(bundles_read) == {"/tile/entries/000"}
+
+
+def test_looking_for_a_release_reads_each_bundle_of_entries_once(world: World):
+    """Whoever holds a release key decides how many there are; nobody shall read 256 entries for each of them."""
+    allowed(world)
+    for number in range(600):
+        world.story.release(f"9.{number}")
+    world.publish()
+    world.log.asked.clear()
+    with pytest.raises(RefusedError, match="no such release"):
+        world.get("ab" * 32)
+    bundles_read = [path for path in world.log.paths() if path.startswith("/tile/entries/")]
+    assert len(bundles_read) < 10
+
+
+def test_who_asks_again_knows_the_releases_from_before(world: World):
+    release = allowed(world)
+    world.publish()
+    known: dict[int, str | None] = {}
+
+    async def ask(http: HttpClient) -> None:
+        trust = world.trust()
+        assert trust.index is not None
+        index = await open_index(http, world.log.url, trust.main, trust.index)
+        for wanted in ("ab" * 32, "cd" * 32):
+            with pytest.raises(RefusedError):
+                await client.assemble(index, STREAM, wanted, known=known)
+
+    run(ask)
+    assert list(known.values()) == [release]
 
 
 LIES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
