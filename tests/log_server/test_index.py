@@ -175,7 +175,7 @@ async def keep_posting(url: str, prefix: str) -> None:
 async def test_AP_05_index_goes_on_where_what_was_killed_left_it(log: Log, seed: int, killed: str) -> None:
     chance = random.Random(seed)
     seen = 0
-    for round_number in range(4):
+    for round_number in range(3):
         async with running(log, said=[]) as server, aiohttp.ClientSession() as session:
             client = Client(session, server.url, log)
             if not round_number:

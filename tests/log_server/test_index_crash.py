@@ -51,7 +51,7 @@ STEPS = {
 }
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("when", ["before", pytest.param("after", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("step", STEPS)
 async def test_AP_05_index_killed_at_a_step_goes_on_from_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, when: str
