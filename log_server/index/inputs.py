@@ -9,9 +9,14 @@ witnesses' lines, which the main log no longer shows once it has grown.
 from __future__ import annotations
 
 import bisect
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from teelog.log_server import durable
+
+SETTLED = 2_000_000_000
+"""Nanoseconds after which a directory's time of change is no longer that of a change still to come."""
 
 
 class Inputs:
@@ -19,6 +24,7 @@ class Inputs:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._listed: tuple[int, Sequence[int]] | None = None
 
     def read(self, size: int) -> bytes | None:
         """The note for a main log of ``size`` entries, None if it is not kept."""
@@ -51,10 +57,17 @@ class Inputs:
         place = bisect.bisect_right(sizes, index)
         return self.read(sizes[place]) if place < len(sizes) else None
 
-    def sizes(self) -> list[int]:
+    def sizes(self) -> Sequence[int]:
         """Of all that is kept, ascending."""
         try:
+            changed = self._directory.stat().st_mtime_ns
+            # What is kept for good gets long, and anyone may ask: it is listed again only where it has changed.
+            if self._listed is not None and self._listed[0] == changed:
+                return self._listed[1]
             names = [path.name for path in self._directory.iterdir()]
         except FileNotFoundError:
             return []
-        return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+        found = sorted(int(name) for name in names if name.isascii() and name.isdigit())
+        # A clock's tick later, what is added shows in the time of the directory.
+        self._listed = (changed, found) if time.time_ns() - changed > SETTLED else None
+        return found
