@@ -170,3 +170,19 @@ def test_AP_04_msgspec_paths_become_json_pointers(path: str, pointer: str) -> No
 def test_AP_04_pointer_steps_are_escaped_and_printable() -> None:
     assert strict_json.pointer_step("a/b~c") == "a~1b~0c"
     assert strict_json.pointer_step("\x1b[2J") == "\\u{1b}[2J"
+
+
+@given(
+    st.recursive(
+        st.sampled_from([None, True, 7, "plain", "\xe9", "\ud800", strict_json._Refused("no", "x")]),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["a", "b", "c", "\udfff"]), inner),
+        max_leaves=12,
+    )
+)
+def test_whether_a_tree_holds_and_what_is_wrong_with_it_are_of_one_mind(tree: Any) -> None:
+    try:
+        strict_json._check_tree(tree, "", 2)
+    except MalformedError:
+        assert not strict_json._sound(tree, 2)
+    else:
+        assert strict_json._sound(tree, 2)
