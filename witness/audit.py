@@ -38,6 +38,8 @@ from teelog.witness.rebuilt import Confirmed, Rebuilt, Unfit
 LEAF_BUNDLES = 4  # index leaves held at a time: 1,024, of at most 4 KiB each
 ENTRY_BUNDLES = 4  # bundles of entries fetched and held at a time: 64 MiB where every entry is as long as may be
 
+STEP_BYTES = 1 << 20  # of entries mapped at a time: one log's dear entries hold up no other log for long
+
 
 View = tuple[Checkpoint, bytes]
 """A checkpoint and its note."""
@@ -297,8 +299,8 @@ class Audit:
             self._rebuilt.confirm(Confirmed(after, leaf.input.size, tree, mapped, leaf.note))
 
     async def _map(self, batch: list[bytes], upto: int) -> list[bytes]:
-        """Takes entries until there are ``upto``; what is left."""
-        count = min(len(batch), upto - self._rebuilt.entries.size)
+        """Takes some entries, so that there are at most ``upto``; what is left."""
+        count = min(_step(batch), upto - self._rebuilt.entries.size)
         self._rebuilt.take(batch[:count])
         self._read(count)
         await asyncio.sleep(0)  # others wait for their turn
@@ -324,7 +326,9 @@ class Audit:
     async def read_to(self, head: Checkpoint) -> None:
         """Reads and maps the main log's entries on, up to a checkpoint of it."""
         async for batch in self._batches(head):
-            await self._map(batch, head.size)
+            rest = batch
+            while rest:
+                rest = await self._map(rest, head.size)
 
     async def _main_fork(self, views: Sequence[View], newest: View) -> ForkProof | None:
         """Two notes of the main log that cannot both be true: one of ``views``, and ``newest``."""
@@ -354,6 +358,16 @@ class Audit:
                 bundles = await _bundles(reader, start, end)
             yield [entry for bundle in bundles for entry in bundle]
             start = end
+
+
+def _step(batch: Sequence[bytes]) -> int:
+    """How many entries are mapped before others have their turn: at least one."""
+    total = 0
+    for count, entry in enumerate(batch):
+        total += len(entry)
+        if count and total > STEP_BYTES:
+            return count
+    return len(batch)
 
 
 async def _bundles(reader: LogReader, start: int, end: int) -> list[list[bytes]]:

@@ -183,3 +183,24 @@ async def test_many_leaves_leave_few_rows(tmp_path: Path) -> None:
         (rows,) = db.execute("SELECT count(*) FROM batch").fetchone()
     db.close()
     assert rows <= 512
+
+
+async def test_long_entries_are_mapped_in_steps_between_which_others_have_their_turn(tmp_path: Path) -> None:
+    """One thread rebuilds all logs: a log of dear entries may not hold up the others for 64 MiB of them."""
+    ledger = Ledger()
+    ledger.append(make.log_policy_file())
+    for number in range(40):
+        ledger.append(b"%d" % number + b"x" * 65_000)
+    ledger.add_leaf(ledger.honest.root(), ledger.checkpoint())
+    rebuilt, steps = Rebuilt.open(tmp_path, ORIGIN), list[int]()
+    main = tuple(signer.verifier for signer in ledger.log)
+    names = Names(origin_of(ORIGIN), ORIGIN, main)
+    audit = Audit(names, rebuilt, Memory(ledger.index_leaves), Memory(ledger.entries), steps.append)
+    await audit.follow(Checkpoint(origin_of(ORIGIN), 1, ledger.index_checkpoint(1).root))
+    rebuilt.close()
+    assert (sum(steps), max(steps)) == (41, 17)
+
+    anew = Rebuilt.open(tmp_path / "anew", ORIGIN)
+    await Audit(names, anew, Memory([]), Memory(ledger.entries)).reach(ledger.checkpoint(), b"")
+    assert anew.entries.size == 41
+    anew.close()
