@@ -27,6 +27,7 @@ _CONTROL = re.compile(rb"[\x00-\x09\x0b-\x1f]")
 # SN-10: what Go's unicode.IsSpace calls a space, plus the separator; a lone surrogate is no UTF-8 (SN-05).
 _FORBIDDEN_IN_NAME = re.compile("[+\x00-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ud800-\udfff]")
 _PREFIX = "— "
+_SHORT = 255  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,8 @@ def check_name(name: str, what: str = "key name") -> None:
         raise MalformedError(f"{what} is empty or contains a space or plus", actual=name[:300])
 
 
-@lru_cache(1_024)  # the same few names stand in all notes; a refusal is not kept
-def _check_known(name: str) -> None:
+@lru_cache(1_024)  # the same few names stand in all notes; a refusal is not kept, nor is a name of any length
+def _check_short(name: str) -> None:
     check_name(name)
 
 
@@ -113,7 +114,10 @@ def _read_line(text: str) -> Signature:
             "not a signature line", expected="a line that starts with an em dash and a space", actual=text[:80]
         )
     name, _, encoded = text[len(_PREFIX) :].partition(" ")
-    _check_known(name)
+    if len(name) > _SHORT:
+        check_name(name)
+    else:
+        _check_short(name)
     blob = strict.b64(encoded.encode(), "note signature")  # SN-11
     # SN-12: key ID and at least one byte of signature.
     if len(blob) < 5:
