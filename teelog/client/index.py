@@ -108,6 +108,9 @@ class RemoteIndex:
         last, path = _number(answer.last.index), _hashes(answer.last.path)
         verify_element(value, count - 1, last, path)
         self._check_covered(last)
+        # Of a list that rises; so no index makes anyone read more elements than its log has entries.
+        if last < count - 1:
+            raise ProofError("a list of so many entries cannot end here", expected=f"{count - 1} or above", actual=last)
         return Found(key, last, Lookup(count, value.root, path, proof)), proof
 
     async def page(self, found: Found, number: int) -> tuple[int, ...]:

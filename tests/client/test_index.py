@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+import base64
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import pytest
@@ -13,9 +15,11 @@ from teelog.client.index import RemoteIndex, open_index
 from teelog.errors import MisbehaviourError, NotWitnessed, ProofError, TeelogError, UnavailableError
 from teelog.index import keys
 from teelog.index.keys import Kind
+from teelog.index.lists import Value, list_leaf
+from teelog.index.trie import Trie
 from teelog.testing import ledger
 from teelog.testing.ledger import Ledger
-from teelog.tlog import fork
+from teelog.tlog import fork, rfc6962
 from teelog.tlog.checkpoint import Checkpoint
 from teelog.tlog.policy import parse_policy
 from tests.appraisal.story import NOW, STREAM, Story, current
@@ -91,6 +95,23 @@ def test_lists_and_prefixes_of_a_lying_server_are_refused(served: Served, member
     served.lie = lambda answer: answer | {member: spoil(answer[member])} if member in answer else answer
     with pytest.raises(TeelogError):
         ask(served.peer, served.ledger, work)
+
+
+def test_a_list_longer_than_its_last_entry_allows_is_no_list(served: Served):
+    """Equal pages are hashed as fast as one of them: else an index that lies could be read from for ever."""
+    key, leaves = keys.release_key(STREAM), [list_leaf(5)] * 8
+
+    def read(nodes: Sequence[tuple[int, int]]) -> list[bytes]:
+        return [rfc6962.root_of_leaves(leaves[i << level : (i + 1) << level]) for level, i in nodes]
+
+    value, trie = Value(8, rfc6962.root_of_leaves(leaves)), Trie()
+    trie.set(key, value.encode())
+    path = [base64.b64encode(each).decode() for each in rfc6962.prove_inclusion(7, 8, read)]
+    root = base64.b64encode(value.root).decode()
+    answer = {"count": "8", "list_root": root, "trie_proof": "", "last": {"index": "5", "path": path}}
+    served.lie = lambda _: answer
+    with pytest.raises(ProofError, match="cannot end here"):
+        ask(served.peer, served.ledger, lambda index: replace(index, map_root=trie.root()).lookup(key))
 
 
 def test_an_index_without_its_semantic_quorum_answers_nothing(served: Served):
