@@ -8,7 +8,7 @@ from teelog.cli.standing import Asked, Standing
 from teelog.errors import NotEstablished, NotWitnessed, ProofError, RefusedError, TeelogError
 from teelog.statement.names import Stream
 from teelog.statement.status import Status
-from teelog.tlog.policy import NONE, Policy, WitnessedCheckpoint, verify_checkpoint
+from teelog.tlog.policy import Policy, WitnessedCheckpoint, quorum_since, verify_checkpoint
 
 Age = tuple[int | None, TeelogError | None]
 """As of when an answer is (POSIX seconds, None where nobody tells), and what is wrong with that."""
@@ -80,7 +80,7 @@ def check_age(asked: Asked, main: WitnessedCheckpoint, index: WitnessedCheckpoin
     None where no witness tells. The error is for the caller to raise once all is told: a stale view says what was.
     """
     both = [(main, asked.main), *([(index, asked.index)] if index is not None and asked.index is not None else [])]
-    times = [_vouched_until(each, policy) for each, policy in both]
+    times = [quorum_since(each, policy) for each, policy in both]
     known = [each for each in times if each is not None]
     if len(known) < len(both):
         return None, None
@@ -95,20 +95,6 @@ def check_age(asked: Asked, main: WitnessedCheckpoint, index: WitnessedCheckpoin
         actual=f"{age} s old",
         hint="the log or its witnesses have stopped; --trust FILE gives the age that you accept",
     )
-
-
-def _vouched_until(witnessed: WitnessedCheckpoint, policy: Policy) -> int | None:
-    """The latest moment with a quorum of cosignatures at or after it."""
-    if policy.quorum == NONE:
-        return None
-    times = {name: line.timestamp for name, line in witnessed.cosignatures.items() if line.timestamp}
-    for moment in sorted(set(times.values()), reverse=True):
-        try:
-            policy.check_quorum({name for name, seconds in times.items() if seconds >= moment})
-        except NotWitnessed:
-            continue
-        return moment
-    return None
 
 
 def _complete(then: WitnessedCheckpoint, policy: Policy) -> int:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from teelog.appraisal import log
 from teelog.appraisal.log import Head
 from teelog.bundle import Bundle
-from teelog.errors import NotWitnessed
 from teelog.statement import dsse, release, status
-from teelog.tlog.policy import NONE, Policy
+from teelog.tlog.policy import quorum_since
 from teelog.trust import Trust
 
 
@@ -31,23 +30,8 @@ def fresh_until(bundle: Bundle, trust: Trust) -> int | None:
     asked += [(bundle.index_checkpoint, trust.index)] if trust.index is not None else []
     for checkpoint, policy in asked:
         head = log.open_head(checkpoint, policy)
-        quorum = _quorum_since(head, policy) if isinstance(head, Head) else None
+        quorum = quorum_since(head.witnessed, policy) if isinstance(head, Head) else None
         if quorum is None:
             return None
         ends.append(quorum + age)
     return min(ends)
-
-
-def _quorum_since(head: Head, policy: Policy) -> int | None:
-    """The largest time such that the cosignatures from then on make the quorum."""
-    lines = head.witnessed.cosignatures
-    times = sorted({line.timestamp or 0 for line in lines.values()} - {0}, reverse=True)
-    if policy.quorum == NONE:
-        return None
-    for time in times:
-        try:
-            policy.check_quorum({name for name, line in lines.items() if (line.timestamp or 0) >= time})
-        except NotWitnessed:
-            continue
-        return time
-    return None

@@ -209,6 +209,24 @@ def in_time(witnessed: WitnessedCheckpoint, *, now: int, max_age: int) -> set[st
     return {name for name, line in witnessed.cosignatures.items() if oldest <= (line.timestamp or 0) <= newest}
 
 
+def quorum_since(witnessed: WitnessedCheckpoint, policy: Policy) -> int | None:
+    """The latest time (POSIX seconds) such that the cosignatures from then on make the quorum.
+
+    None where they do not, or where the policy asks for none: nobody tells a time then.
+    """
+    if policy.quorum == NONE:
+        return None
+    # CS-15, CS-22: timestamp 0 claims no time.
+    times = {name: line.timestamp for name, line in witnessed.cosignatures.items() if line.timestamp}
+    for time in sorted(set(times.values()), reverse=True):
+        try:
+            policy.check_quorum({name for name, own in times.items() if own >= time})
+        except NotWitnessed:
+            continue
+        return time
+    return None
+
+
 def _in_time(timestamp: int, *, now: int | None, max_age: int | None, not_before: int | None) -> bool:
     if max_age is not None:
         if now is None:
