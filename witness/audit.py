@@ -333,16 +333,8 @@ class Audit:
     async def _main_fork(self, views: Sequence[View], newest: View) -> ForkProof | None:
         """Two notes of the main log that cannot both be true: one of ``views``, and ``newest``."""
         for view in views:
-            small, large = sorted((view[0], newest[0]), key=lambda head: head.size)
-            proof, root = list[bytes](), None
-            if small.size == 0:
-                continue
-            if small.size < large.size:
-                with reading("main"):
-                    root, proof = await LogReader(self._main_source, large.size, large.root).prove_consistency(
-                        small.size
-                    )
-            found = find_fork(view, newest, proof, root, self._names.main)
+            with reading("main"):
+                found = await fork_between(self._main_source, view, newest, self._names.main)
             if found is not None:
                 return found
         return None
@@ -379,6 +371,20 @@ async def _bundles(reader: LogReader, start: int, end: int) -> list[list[bytes]]
 
     cuts = [start, *range((start // WIDTH + 1) * WIDTH, end, WIDTH), end]
     return list(await asyncio.gather(*(one(low, high) for low, high in itertools.pairwise(cuts))))
+
+
+async def fork_between(source: TileSource, one: View, other: View, keys: tuple[VerifierKey, ...]) -> ForkProof | None:
+    """A fork proof where two checkpoints that a log signed are of different trees, as the tiles of one of them show.
+
+    None where they fit together. Raises what reading the tiles raises.
+    """
+    small, large = sorted((one[0], other[0]), key=lambda head: head.size)
+    if small.size == 0:
+        return None
+    root, proof = None, list[bytes]()
+    if small.size < large.size:
+        root, proof = await LogReader(source, large.size, large.root).prove_consistency(small.size)
+    return find_fork(one, other, proof, root, keys)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ keeps of the report.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
@@ -33,18 +34,19 @@ from teelog.index.fault import Cause, IndexFault, LeafError
 from teelog.index.placed import placed
 from teelog.statement.index_map import Mapped
 from teelog.tlog.checkpoint import Checkpoint, open_checkpoint
-from teelog.tlog.fork import ForkProof, find_fork
+from teelog.tlog.fork import ForkProof
 from teelog.tlog.note import MAX_LENGTH
 from teelog.tlog.policy import NONE, Policy, WitnessedCheckpoint, verify_checkpoint
-from teelog.tlog.vkey import SignatureType, VerifierKey
+from teelog.tlog.vkey import SignatureType
 from teelog.witness import faults, omission
-from teelog.witness.audit import Audit, Names, Unreadable, WrongIndex, reading
+from teelog.witness.audit import Audit, Names, Unreadable, WrongIndex, fork_between, reading
 from teelog.witness.published import origin_hash
 from teelog.witness.rebuilt import Rebuilt
 from teelog.witness.watch import Alarm, Watch
 
 STALLED = 60  # seconds of a checkpoint's age after which its entries should be in the index
 WITNESS_SECONDS = 10.0  # for a witness's view
+EXPLAIN_SECONDS = 60.0  # for what an index that lies says of itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +226,7 @@ async def _ask_witnesses(report: Report, policy: Policy, source: TileSource) -> 
             try:
                 note = (await http.get(f"{url.rstrip('/')}/{path}", MAX_LENGTH)).body
                 seen = open_checkpoint(note, keys, head.checkpoint.origin).checkpoint
-                fork = await _fork(source, head.view, (seen, note), keys)
+                fork = await fork_between(source, head.view, (seen, note), keys)
             except (UnavailableError, RefusedError, MalformedError, VerificationError, ValueError) as error:
                 report.vantage.append(Vantage(name, None, str(error)))
                 continue
@@ -233,18 +235,6 @@ async def _ask_witnesses(report: Report, policy: Policy, source: TileSource) -> 
             else:
                 report.vantage.append(Vantage(name, seen.size, "ANOTHER LOG"))
                 report.crimes.append(Crime(f"the log showed the witness {name} another tree", fork))
-
-
-async def _fork(
-    source: TileSource, one: tuple[Checkpoint, bytes], other: tuple[Checkpoint, bytes], keys: tuple[VerifierKey, ...]
-) -> ForkProof | None:
-    small, large = sorted((one[0], other[0]), key=lambda head: head.size)
-    root, proof = None, list[bytes]()
-    if small.size == 0:
-        return None
-    if small.size < large.size:
-        root, proof = await LogReader(source, large.size, large.root).prove_consistency(small.size)
-    return find_fork(one, other, proof, root, keys)
 
 
 # -- the index --------------------------------------------------------------------------------------------------------
@@ -292,7 +282,7 @@ async def _compare_input(report: Report, names: Names, head: Head, index: TileSo
     except LeafError:
         return  # told in its order
     with reading("main"):
-        fork = await _fork(main, report.main.view, (claimed, newest.note), names.main)
+        fork = await fork_between(main, report.main.view, (claimed, newest.note), names.main)
     if fork is not None:
         raise WrongIndex(
             Cause.INPUT_FORKS, "the log's checkpoint is of another tree than its index was built from", fork=fork
@@ -343,8 +333,10 @@ async def _explain(
                 http, check_url(question.place), witnessed, head.witnessed, data, tuple(path), newest.map_root, log
             )
             with contextlib.closing(rebuilt.reader()) as honest:
-                found = await omission.find(remote, honest, keys.since(start))
-    except (UnavailableError, RefusedError, MalformedError, VerificationError, NotEstablished):
+                # What is known already is told, however long the log takes over its answers.
+                async with asyncio.timeout(EXPLAIN_SECONDS):
+                    found = await omission.find(remote, honest, keys.since(start))
+    except (UnavailableError, RefusedError, MalformedError, VerificationError, NotEstablished, TimeoutError):
         return
     if found is None:
         return

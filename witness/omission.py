@@ -46,10 +46,7 @@ async def find(remote: RemoteIndex, honest: IndexReader, candidates: Iterable[by
 async def _elements(remote: RemoteIndex, found: Found) -> list[int]:
     if found.lookup.count > MAX_LIST:
         raise NotEstablished("a list is too long to be searched", actual=found.lookup.count)
-    listed: list[int] = []
-    for number in range(-(-found.lookup.count // PAGE)):
-        listed += await remote.page(found, number)
-    return listed
+    return await remote.elements(found)
 
 
 def _first_missing(honest: IndexReader, key: bytes, right: Value, shown: Sequence[int]) -> int | None:
