@@ -27,8 +27,7 @@ from teelog.client.bundle import OF_EVIDENCE
 from teelog.errors import MisbehaviourError
 from teelog.keys import Algorithm
 from teelog.testing.ledger import Cosigner
-from tests.appraisal import test_bundle_attacks as attacks
-from tests.appraisal import test_bundle_fuzz as fuzz
+from tests.appraisal import attacks, malformed
 from tests.appraisal.story import LATER, NOW, STREAM, TRUST_FILE, Story, current, files_of, grace, told
 from tests.statement import make
 
@@ -113,7 +112,7 @@ def vectors() -> list[Vector]:
         bundle, trust = attack()
         found.append(Vector(attack.__name__.replace("_", "-"), bundle.encode(), trust))
     trust = told()[0].trust()
-    for name, data in fuzz.MALFORMED.items():
+    for name, data in malformed.BUNDLES.items():
         if name not in TOO_LONG:
             found.append(Vector(f"malformed-{name.replace(' ', '-')}", data, trust))
     return found

@@ -15,6 +15,7 @@ from teelog import Check, Outcome, Overall, Trust
 from teelog import bundle as bundles
 from teelog.bundle import Bundle
 from teelog.errors import MalformedError
+from tests.appraisal import malformed
 from tests.appraisal.story import LOG_CHECKS, NOW, Story, current, judge, told
 
 SETTINGS = settings(max_examples=300, deadline=None)
@@ -113,61 +114,14 @@ def test_cbor2_reads_and_writes_the_same_bytes():
     assert bundles.parse(raw).encode() == raw
 
 
-def tree() -> dict[int, object]:
-    found: dict[int, object] = cbor2.loads(good()[0])
-    return found
-
-
-def changed(key: int, value: object) -> bytes:
-    return cbor2.dumps(tree() | {key: value})
-
-
-def without(key: int) -> bytes:
-    return cbor2.dumps({k: v for k, v in tree().items() if k != key})
-
-
-RAW = good()[0]
-MALFORMED = {
-    "unknown field": changed(10, b""),
-    "missing field": without(9),
-    "repeated field": b"\xab" + RAW[1:] + b"\x00\x60",
-    "fields out of order": cbor2.dumps(dict(reversed(tree().items()))),
-    "a key that is text": cbor2.dumps({str(k): v for k, v in tree().items()}),
-    "a key that is a boolean": cbor2.dumps({(True if k == 1 else k): v for k, v in tree().items()}),
-    "a key that is a float": cbor2.dumps({(1.0 if k == 1 else k): v for k, v in tree().items()}),
-    "another version": changed(0, "teelog-bundle/v2"),
-    "text for bytes": changed(1, "text"),
-    "no namespace": changed(5, []),
-    "too many namespaces": changed(5, tree()[5] * 257),  # type: ignore[operator]
-    "a path of half hashes": changed(4, bytes(31)),
-    "a path that is too long": changed(4, bytes(32 * 64)),
-    "a negative index": changed(7, {**tree()[7], 1: -1}),  # type: ignore[dict-item]
-    "an index that is a boolean": changed(7, {**tree()[7], 1: True}),  # type: ignore[dict-item]
-    "an index that is a float": changed(7, {**tree()[7], 1: 3.0}),  # type: ignore[dict-item]
-    "an index above the largest": changed(7, {**tree()[7], 1: 2**63}),  # type: ignore[dict-item]
-    "an index that is a bignum": changed(7, {**tree()[7], 1: 2**64}),  # type: ignore[dict-item]
-    "an entry that no log takes": changed(9, {**tree()[9], 0: bytes(65_536)}),  # type: ignore[dict-item]
-    "a list root of another length": changed(8, {**tree()[8], 1: bytes(31)}),  # type: ignore[dict-item]
-    "a trie proof that is too long": changed(8, {**tree()[8], 3: bytes(65_537)}),  # type: ignore[dict-item]
-    "a tag": b"\xd9\xd9\xf7" + RAW,
-    "a byte more": RAW + b"\x00",
-    "indefinite length": b"\xbf" + RAW[1:] + b"\xff",
-    "a long form": b"\xb8\x0a" + RAW[1:],
-    "an array": cbor2.dumps(list(tree().values())),
-    "nothing": b"",
-    "too long": changed(3, bytes(1 << 20)),
-    "nested too deeply": b"\x81" * 100_000,
-}
-
-
-@pytest.mark.parametrize("data", MALFORMED.values(), ids=MALFORMED.keys())
+@pytest.mark.parametrize("data", malformed.BUNDLES.values(), ids=malformed.BUNDLES.keys())
 def test_a_bundle_has_one_encoding_and_its_ten_fields(data: bytes):
     with pytest.raises(MalformedError):
         bundles.parse(data)
 
 
 def test_what_would_be_refused_is_not_written():
-    found = bundles.parse(RAW)
+    found = bundles.parse(malformed.RAW)
     with pytest.raises(MalformedError):
         replace(found, namespaces=()).encode()
     assert judge(found, good()[1], NOW + 1).overall is Overall.VERIFIED
