@@ -79,7 +79,16 @@ class LeafError(VerificationError):
 
 
 def open_leaf(data: bytes, main: Iterable[VerifierKey], origin: str) -> tuple[IndexLeaf, Checkpoint]:
-    """A leaf and its input checkpoint. main: the Ed25519 keys of the log ``origin``. Raises LeafError."""
+    """A leaf and its input checkpoint. main: the Ed25519 keys of the log ``origin``.
+
+    Raises LeafError; ConfigError where there is none among them: nobody is accused for what we do not know.
+    """
+    main = [key for key in main if key.type is SignatureType.ED25519]
+    if not main:
+        raise ConfigError(
+            "no Ed25519 key of the log is given, which signs what its index is built from",
+            expected=f"a policy with the Ed25519 vkey of {origin}",
+        )
     try:
         leaf = IndexLeaf.parse(data)
         claimed = leaf.claimed()
@@ -217,8 +226,8 @@ def verify(
     index = _keys(fault.index_keys) if index_keys is None else tuple(index_keys)
     main = _keys(fault.main_keys) if main_keys is None else tuple(main_keys)
     main = tuple(key for key in main if key.type is SignatureType.ED25519)
-    if not main and fault.cause in BY_MAIN_KEYS:
-        raise VerificationError("no Ed25519 key of the log is known: that none signed says nothing")
+    if not main:
+        raise VerificationError("no Ed25519 key of the log is known: whose input a leaf has says nothing then")
     origin = main_origin(fault)
     head = open_checkpoint(fault.checkpoint.encode(), index, origin_of(origin)).checkpoint
     place, data = included(fault.leaf, head, "leaf")

@@ -8,12 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from teelog.errors import MalformedError, TeelogError, VerificationError
+from teelog.errors import ConfigError, MalformedError, TeelogError, VerificationError
 from teelog.index import claims, fault, keys
 from teelog.index.claims import Element, Listed
 from teelog.index.fault import Cause, IndexFault, Omission
 from teelog.index.lists import List
 from teelog.index.placed import b64, placed
+from teelog.keys import Algorithm
 from teelog.statement import dsse
 from teelog.statement.log_policy import Frozen
 from teelog.statement.namespace import Role
@@ -327,3 +328,25 @@ def test_an_honest_index_cannot_be_framed_with_a_release_that_is_logged_again() 
     assert ledger.honest.lists[RELEASES] == [2]
     with pytest.raises(VerificationError, match="cannot show"):
         fault.verify(made(ledger, 3, 0, None, RELEASES, [claim(ledger, POLICY, 0), claim(ledger, NAMESPACE, 0)]))
+
+
+def test_who_knows_no_ed25519_key_of_the_log_accuses_nobody() -> None:
+    """An index is built from what the log's Ed25519 key signs, whatever other keys a policy names."""
+    ledger = Ledger(log_algorithms=(Algorithm.ED25519, Algorithm.ML_DSA_44))
+    ledger.append(make.log_policy_file())
+    ledger.add_leaf(ledger.shown.root(), ledger.checkpoint())
+    known = [ledger.log[1].verifier]
+    with pytest.raises(ConfigError, match="no Ed25519 key of the log"):
+        fault.open_leaf(ledger.index_leaves[0], known, ledger.origin)
+    text = ledger.index_checkpoint().body()
+    accused = IndexFault(
+        fault.SCHEMA,
+        Cause.INPUT_KEY,
+        tuple(str(signer.verifier) for signer in ledger.index_log),
+        tuple(map(str, known)),
+        note.encode(text, [ledger.index_log[0].sign(text, 0)]).decode(),
+        placed(0, ledger.index_leaves[0], ()),
+    )
+    for main in (None, known):
+        with pytest.raises(VerificationError, match="no Ed25519 key of the log"):
+            fault.verify(accused, None, main)
