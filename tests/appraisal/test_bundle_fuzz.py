@@ -17,6 +17,7 @@ from teelog.bundle import Bundle
 from teelog.errors import MalformedError
 from tests.appraisal import malformed
 from tests.appraisal.story import LOG_CHECKS, NOW, Story, current, judge, told
+from tests.statement import make
 
 SETTINGS = settings(max_examples=300, deadline=None)
 
@@ -101,6 +102,21 @@ def test_parts_of_two_bundles_verify_together_only_if_they_are_of_one():
         mixed = replace(first, **{name: getattr(source, name) for name, source in zip(names, chosen, strict=True)})
         holds = judge(mixed, trust).overall is Overall.VERIFIED
         assert holds is (len(set(map(id, chosen))) == 1), [source is first for source in chosen]
+
+
+def test_an_entry_of_any_kind_in_any_place_is_refused_and_raises_nothing():
+    story, release = told()
+    story.append(make.release_file(stream="acme.example/inference/beta"))
+    story.append(make.namespace_file(version=1, prev=story.namespaces[0]))
+    story.ledger.append(b"no statement")
+    bundle, view, trust = story.bundle(release), story.publish(), story.trust()
+    genuine = (bundle.namespaces[0].index, bundle.status.index, bundle.release.index)
+    for places in itertools.product(range(len(story.ledger.entries)), repeat=3):
+        first, status, released = map(view.include, places)
+        mixed = replace(bundle, namespaces=(first, *bundle.namespaces[1:]), status=status, release=released)
+        for without in ((), (Check.LOGGED, Check.SIGNER)):
+            verdict = judge(mixed, trust, without=without)
+            assert (verdict[Check.ALLOWED_NOW].outcome is Outcome.VERIFIED) is (places == genuine), places
 
 
 # -- the encoding ------------------------------------------------------------------------------------------------------
