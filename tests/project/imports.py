@@ -14,7 +14,16 @@ SERVICES = ("teelog.cli", "teelog.log_server", "teelog.witness")
 TOP_LEVEL_FOLDERS = ("cli", "log_server", "witness", "tests")
 
 PURE = ("teelog.tlog", "teelog.statement", "teelog.evidence", "teelog.index", "teelog.measure", "teelog.appraisal")
-PURE_MODULES = (*PURE, "teelog.errors", "teelog.strict", "teelog.keys", "teelog.verdict", "teelog.trust")
+PURE_MODULES = (
+    *PURE,
+    "teelog.errors",
+    "teelog.strict",
+    "teelog.strict_cbor",
+    "teelog.keys",
+    "teelog.verdict",
+    "teelog.trust",
+    "teelog.bundle",
+)
 
 # Sockets, files, clocks, randomness, logging, and libraries that bring them: arguments in a pure module.
 IMPURE = frozenset(
