@@ -61,6 +61,7 @@ class Edit:
         self._write = write
         self._space = space
         self._path: list[tuple[Page, int]] = []  # (page, item) from the root page to the last key found
+        self._tested: list[int] = []  # the last bit that is tested in each of those pages on the way
         self._changed: set[int] = set()  # numbers of those pages of the path that are to be written
         self._last = b""
 
@@ -69,8 +70,14 @@ class Edit:
         # Without 0x00 the order of the bytes is the trie's, and an empty key would read as a page.
         if key <= self._last or b"\x00" in key:
             raise ValueError("keys in pages rise, and contain no 0x00")
-        self._last = key
         path, number, depth = self._path, self._root, 0
+        if path:
+            # Where all bits that were tested are those of the last key, the way is the same.
+            same = divergence(self._last, key)
+            while depth + 1 < len(path) and self._tested[depth] < same:
+                depth += 1
+            number = path[depth][0].number
+        self._last = key
         while number:
             page = path[depth][0] if depth < len(path) else self._read(number)
             at, differs = _nearest(page, key) if page.complete else (page.walk(key), -1)
@@ -81,6 +88,7 @@ class Edit:
                 number = page.number
                 continue
             path[depth : depth + 1] = [(page, at)]
+            self._tested[depth:] = [page.above(at)]
             depth += 1
         if not path:
             return Place(key, None)

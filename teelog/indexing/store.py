@@ -201,10 +201,14 @@ class IndexStore:
         self._written.clear()
 
     def _remember(self, page: Page) -> None:
-        """Keeps pages that lead to others; those of keys alone are most, and one batch seldom needs the last one's."""
+        """Keeps pages that lead to others; those of keys alone are most, and one batch seldom needs the last one's.
+
+        Batches go through the pages in one order: were the oldest to go, the next batch would find none of those left.
+        """
+        number, cache = page.number, self._cache
         if page.complete:
-            self._cache.pop(page.number, None)
+            cache.pop(number, None)
             return
-        self._cache[page.number] = page
-        if len(self._cache) > _CACHE:
-            del self._cache[next(iter(self._cache))]
+        if len(cache) >= _CACHE and number not in cache:
+            cache.popitem()
+        cache[number] = page
