@@ -26,6 +26,8 @@ MAX_SHOWN = 20  # entries of a list that are fetched and described, the newest
 
 _KINDS = [kind.value for kind in Kind if kind is not Kind.LOG_POLICY]
 _BY_COLON = (Kind.SUBJECT, Kind.EVIDENCE)
+_FILES = {Kind.SIGNER: "a key file", Kind.ABOUT: "a statement's file"}
+_DIGITS = {"sha256": 64, "sha384": 96, "sha512": 128}  # of a digest: half of one would be proven absent
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +79,17 @@ def _key(kind: Kind, text: str, prefix: bool) -> bytes:
         text = statements.read(text).statement_id
     text = text.removesuffix("/") if prefix else text
     parts = text.split(":" if kind in _BY_COLON else "/") if text else []
+    digits = _DIGITS.get(parts[0]) if kind in _BY_COLON and len(parts) == 2 else None
+    if digits is not None and len(parts[1]) != digits:
+        raise click.UsageError(f"not a key of kind {kind}: {parts[0]} has {digits} hex digits, not {len(parts[1])}")
     try:
         return keys.prefix(kind, *parts) if prefix else keys.key(kind, *parts)
     except MalformedError as error:
         wanted = f", expected {error.expected}" if error.expected is not None else ""
+        if kind in _FILES:
+            wanted = f", expected 64 hex digits or {_FILES[kind]} that exists"
+        elif not prefix and len(parts) < keys.ARITY[kind]:
+            wanted += "; --prefix finds all that begin so"
         raise click.UsageError(f"not a key of kind {kind}: {error.message}{wanted}") from error
 
 

@@ -10,11 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from teelog.cli import files, online, output
+from teelog.cli import files, online, output, standing
 from teelog.cli import policy as policies
 from teelog.cli.duration import DURATION
 from teelog.cli.proof import utc
-from teelog.errors import ConfigError, MisbehaviourError, TeelogError, UnavailableError, VerificationError
+from teelog.errors import (
+    ConfigError,
+    MalformedError,
+    MisbehaviourError,
+    TeelogError,
+    UnavailableError,
+    VerificationError,
+)
+from teelog.statement import names
 from teelog.tlog.fork import ForkProof
 
 if TYPE_CHECKING:
@@ -28,6 +36,13 @@ FAULT_SUFFIX = ".teelog-index-fault"
 _ID = re.compile(r"[0-9a-f]{64}")
 
 
+def _names(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return tuple(names.namespace(value) for value in values)
+    except MalformedError as error:
+        raise click.BadParameter(f"{error.message}, expected {error.expected}") from error
+
+
 @click.group()
 def group() -> None:
     """Watch logs: their trees, their indexes, what they say in a vendor's name."""
@@ -36,8 +51,22 @@ def group() -> None:
 @group.command()
 @click.argument("place", metavar="LOG|URL")
 @policies.policy_option
-@click.option("--index-policy", "index_file", metavar="FILE", help="Of the log's index, which is rebuilt.")
-@click.option("--namespace", "namespaces", multiple=True, metavar="NAME", help="Alert on what concerns it. Repeatable.")
+@click.option(
+    "--index-policy",
+    "index_file",
+    metavar="FILE",
+    envvar="TEELOG_INDEX_POLICY",
+    show_envvar=True,
+    help="Of the log's index, which is rebuilt.",
+)
+@click.option(
+    "--namespace",
+    "namespaces",
+    multiple=True,
+    metavar="NAME",
+    callback=_names,
+    help="Alert on what concerns it. Repeatable.",
+)
 @click.option("--known", "known_file", metavar="FILE", help="Statement ids to expect, one a line.")
 @click.option(
     "--ahead", type=DURATION, default="24h", show_default=True, help="Alert so long before a status goes stale."
@@ -67,12 +96,17 @@ def once(
     """
     from teelog.witness.monitor_once import Question, look
 
+    if known_file is not None and not namespaces:
+        raise click.UsageError("--known goes with --namespace NAME")
     policy = policies.load(policy_file)
     policies.warn_if_unwitnessed(policy)
+    index_policy = None if index_file is None else policies.load(index_file)
+    if index_policy is not None:
+        standing.must_belong(policy, index_policy)
     question = Question(
         place,
         policy,
-        None if index_file is None else policies.load(index_file),
+        index_policy,
         frozenset(namespaces),
         None if known_file is None else _known(known_file),
         int(time.time()),
@@ -128,7 +162,8 @@ def _problem(report: Report, kept: Sequence[tuple[Crime, Path | None]]) -> Teelo
         return VerificationError("the log does not verify", actual=report.failures[0])
     watched = [alarm for alarm in report.alarms if alarm.namespace is not None or report.watched]
     if watched:
-        return VerificationError(f"{len(watched)} alerts", actual=f"{watched[0].alert}: {watched[0].text}")
+        count = f"{len(watched)} alert{'' if len(watched) == 1 else 's'}"
+        return VerificationError(count, actual=f"{watched[0].alert}: {watched[0].text}")
     return UnavailableError("not all could be looked at", actual=report.troubles[0]) if report.troubles else None
 
 

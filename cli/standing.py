@@ -143,15 +143,30 @@ def _policies(
     index = policies.load(index_file) if index_file else None
     if index is None and trust is not None and trust.origin == origin:
         index = trust.index
-    if index is not None and index.origins() != [origin + INDEX_SUFFIX]:
-        raise ConfigError(
-            "the index policy is not that of the log's index",
-            expected=origin + INDEX_SUFFIX,
-            actual=", ".join(index.origins()) or "no log",
-        )
+    must_belong(main, index)
     words = f"--policy {policy_file}" if policy_file is not None else f"--trust {trust_file}"
     words += f" --index-policy {index_file}" if index_file else ""
     return main, index, None if trust is None else trust.max_age, words
+
+
+def must_belong(main: Policy, index: Policy | None) -> None:
+    """Raises ConfigError where main is an index's policy, or index not that of main's log."""
+    origins = main.origins()
+    # An index holds no statements: whatever is asked of it, the answer would be that there is nothing.
+    if origins and all(origin.endswith(INDEX_SUFFIX) for origin in origins):
+        raise ConfigError(
+            "the policy is that of a log's index, not of the log",
+            expected=origins[0].removesuffix(INDEX_SUFFIX),
+            actual=origins[0],
+            hint="--policy FILE of the log; the index's is for --index-policy",
+        )
+    if index is not None and not {*index.origins()} & {origin + INDEX_SUFFIX for origin in origins}:
+        raise ConfigError(
+            "the index policy is not that of the log's index",
+            expected=", ".join(origin + INDEX_SUFFIX for origin in origins),
+            actual=", ".join(index.origins()) or "no log",
+            hint="teelog policy show FILE",
+        )
 
 
 # -- what is in effect ------------------------------------------------------------------------------------------------
@@ -298,7 +313,7 @@ def wanted(text: str) -> Wanted:
     try:
         return Wanted(text, names.stream(stream) if stream else None, version=names.version(version))
     except MalformedError as error:
-        raise click.UsageError(f"{text} is no file, no statement id and no STREAM@VERSION") from error
+        raise click.UsageError(f"{text} is no file that exists, no statement id and no STREAM@VERSION") from error
 
 
 def _in_file(path: str) -> Wanted:
@@ -315,7 +330,8 @@ def stream_of(named: Iterable[Wanted], given: Stream | None) -> Stream:
     if len(found) > 1:
         raise click.UsageError(f"a status is of one stream, not of {', '.join(sorted(map(str, found)))}")
     if not found:
-        raise click.UsageError("which stream? --stream NAMESPACE/PRODUCT/CHANNEL")
+        version = next((f"{each.text} is no file: " for each in named if each.version is not None), "")
+        raise click.UsageError(f"{version}which stream? --stream NAMESPACE/PRODUCT/CHANNEL")
     return found.pop()
 
 

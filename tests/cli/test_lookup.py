@@ -88,6 +88,7 @@ def test_people_read_what_the_entries_are(log: Growing):
         ("register", "pdp11/measurement/ab"),
         ("subject", "sha256"),
         ("evidence", "sha256:AB"),
+        ("subject", "sha256:ab"),
         ("signer", "ab"),
         ("about", "no-such-file"),
         ("colour", "red"),
@@ -95,3 +96,21 @@ def test_people_read_what_the_entries_are(log: Growing):
 )
 def test_what_is_no_key_is_wrong_usage(log: Growing, kind: str, key: str):
     log.run("lookup", kind, key, *WAYS["index"], code=2)
+
+
+def test_a_policy_of_the_index_proves_nothing_absent(log: Growing):
+    ran = log.run("lookup", "namespace", "acme.example", "--policy", "index.policy", code=6)
+    assert "next: --policy FILE of the log; the index's is for --index-policy" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "told"),
+    [
+        ("status", "acme.example", "--prefix finds all that begin so"),
+        ("about", "none.json", "a statement's file that exists"),
+        ("signer", "none.pub", "a key file that exists"),
+        ("subject", "sha256:ab", "sha256 has 64 hex digits, not 2"),
+    ],
+)
+def test_what_would_be_a_key_is_told(log: Growing, kind: str, key: str, told: str):
+    assert told in log.run("lookup", kind, key, *WAYS["index"], code=2).stderr

@@ -108,6 +108,31 @@ def test_it_says_how_far_it_looked(look: Look, log: IndexedLog) -> None:
     ]
 
 
+def test_policies_in_each_others_place_accuse_nobody(look: Look, log: IndexedLog) -> None:
+    begin(log)
+    look.publish(log)
+    main, index = (look.policies(log)[place] for place in (1, 3))
+    for policy, index_policy in ((main, main), (index, main), (index, index)):
+        assert teelog("monitor", "once", log.url, "--policy", policy, "--index-policy", index_policy).code == 6
+
+
+def test_the_index_policy_of_the_environment_is_used(look: Look, log: IndexedLog) -> None:
+    begin(log)
+    look.publish(log)
+    options = look.policies(log)
+    ran = teelog(
+        *("monitor", "once", log.url, *options[:2], "--state", look.folder / "state", "--json"),
+        env={"TEELOG_INDEX_POLICY": str(options[3])},
+    )
+    assert ran.json["index"]["leaves"] == 1
+
+
+def test_what_watches_nothing_is_wrong_usage(look: Look, log: IndexedLog, tmp_path: Path) -> None:
+    (tmp_path / "known").write_text("ab" * 32)
+    assert look(log, "--namespace", "Acme").code == 2
+    assert look(log, "--known", tmp_path / "known", publish=False).code == 2
+
+
 def test_any_tiled_log_is_hashed_again(tmp_path: Path) -> None:
     logs.write(tmp_path / "log", logs.entries(700))
     (tmp_path / "policy").write_bytes(logs.policy_text())
@@ -294,7 +319,7 @@ def test_unexpected_statements_are_alerts(look: Look, log: IndexedLog) -> None:
     ran = look(log, "--namespace", "acme.example", "--known", known, "--json")
     assert (ran.code, alerts(ran)) == (1, [("unexpected", 2)])
     known.write_text("not an id\n")
-    assert look(log, "--known", known).code == 6
+    assert look(log, "--namespace", "acme.example", "--known", known).code == 6
 
 
 def test_changed_keys_are_an_alert(look: Look, log: IndexedLog) -> None:
