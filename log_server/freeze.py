@@ -78,6 +78,8 @@ def policy_file(path: Path, successor: str | None, signers: Sequence[Signer]) ->
                 actual=f"successor {successor or 'none'}",
             )
         return entry
+    if successor == last.predicate.log:
+        raise ConfigError("a log cannot be its own successor", expected="another origin", actual=successor)
     envelope = dsse.sign(dsse.PAYLOAD_TYPE, log_policy.payload(chain.freeze(last, successor)), signers)
     admit.check_log_policy_next(admit.classify(envelope.file), last)
     return envelope.file

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from teelog.errors import ConfigError
+from teelog.log_server import config
 
 NAME = "lock"
 PATIENCE = 2.0  # seconds: `log allow` beside a start holds it for a moment
@@ -38,7 +39,7 @@ class DirectoryLock:
                 f"{directory} is in use by another process",
                 expected="one process for a log directory",
                 actual=f"process {holder}" if holder.isdigit() else None,
-                hint=f"teelog log status {directory}",
+                hint=f"teelog log status {directory if (directory / config.NAME).exists() else directory.parent}",
             ) from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)  # for people: the lock is the flock

@@ -174,3 +174,10 @@ async def test_the_socket_takes_a_policy_that_follows_and_no_other(log: Log) -> 
     _, replay = last_of(log)
     assert all(mapped.effect is not None for mapped in replay.mapped)
     assert log_policy.PREDICATE_TYPE in str(replay.state.rows)
+
+
+def test_a_log_is_not_its_own_successor(log: Log) -> None:
+    ran = freeze(log, "--successor", "log.example/tee")
+    assert ran.code == 6
+    assert "its own successor" in ran.stderr
+    assert freeze(log, "--successor", SUCCESSOR).code == 0  # it had not ended
