@@ -291,9 +291,10 @@ def _check(signed: Draft, namespace: Namespace, said: Said) -> bool:
     assert signed.envelope is not None
     try:
         status.verify(signed.envelope, namespace)
-    except UntrustedKey:
+    except UntrustedKey as error:
         if not said.dry_run:
-            raise
+            hint = f"teelog namespace show {namespace.name} --policy FILE tells which keys are its status keys"
+            raise UntrustedKey(error.message, expected=error.expected, actual=error.actual, hint=hint) from error
         need = namespace.thresholds.get(Role.STATUS)
         output.warn(f"not signed by enough status keys of {namespace.name} yet: {need or 'none are named'}")
         return False

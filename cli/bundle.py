@@ -170,7 +170,9 @@ def lines(bundle: Bundle) -> list[str]:
         )
     for name, (head, cosigners) in zip(("log", "its index"), heads, strict=True):
         made.append(f"{name:<14}{head.origin}, size {head.size}, root {head.root.hex()}")
-        made += [f"  cosigned    {who}{f' {utc(when)}' if when else ''}" for who, when in cosigners]
+        # A witness signs with several keys; by name and time it is one.
+        once = dict.fromkeys(cosigners)
+        made += [f"  cosigned    {who}{f' {utc(when)}' if when else ''}" for who, when in once]
     return made
 
 

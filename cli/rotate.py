@@ -12,7 +12,7 @@ import click
 
 from teelog.cli import keyref, namespace_show, online, output, publish, standing, statements
 from teelog.cli.standing import Asked
-from teelog.errors import ConfigError, RefusedError, TeelogError, VerificationError
+from teelog.errors import ConfigError, RefusedError, TeelogError, UntrustedKey, VerificationError
 from teelog.statement import chain, draft, namespace, status
 from teelog.statement.admit import Kind
 from teelog.statement.chain import Last, Terms
@@ -99,6 +99,7 @@ def command(
     )
     signed = given
     if changes:
+        _must_own(given, signers)
         until = now.size if now is not None and retire else None
         made = _next(given, add, remove, retire, changed, until)
         signed = draft.sign(draft.read(namespace.payload(made)), signers)
@@ -149,6 +150,20 @@ def _next(
     return chain.rotate(made, statement_id, add=added, remove=gone, until=until, thresholds=changed)
 
 
+def _must_own(last: Draft, signers: Sequence[keyref.Signer]) -> None:
+    """Raises UntrustedKey for a key that is no owner's: its signature would count for nothing."""
+    held = namespace.held_keys(_predicate(last))
+    owners = [keyid for keyid, key in held.items() if Role.OWNER in key.roles]
+    for signer in signers:
+        if signer.public.fingerprint not in owners:
+            raise UntrustedKey(
+                "this key is no owner of the version before",
+                expected=", ".join(owners),
+                actual=signer.public.fingerprint,
+                hint="--key KEYREF of an owner",
+            )
+
+
 def _warn_of_statuses(given: Draft, remove: Sequence[str], retire: Sequence[str]) -> None:
     held = namespace.held_keys(_predicate(given))
     gone = {keyref.load_public(ref).fingerprint for ref in (*remove, *retire)}
@@ -182,6 +197,14 @@ def _verified(signed: Draft, now: _Now) -> Namespace:
         raise VerificationError("the new version is not signed", hint="--key KEYREF of an owner")
     if signed.statement_id == now.current.statement_id:
         return now.current  # logged before: what is missing are statuses
+    last = now.current
+    if _predicate(signed).prev != last.statement_id:
+        raise VerificationError(
+            f"this does not follow the last version of {last.name} on the log",
+            expected=f"a change of version {last.version}, {last.statement_id}",
+            actual=f"version {_predicate(signed).version}, after {_predicate(signed).prev or 'none'}",
+            hint=f"give the file of version {last.version}: teelog namespace show {last.name} says where it is",
+        )
     return namespace.verify_next(signed.envelope, now.current)
 
 

@@ -123,7 +123,7 @@ def test_what_cannot_be_allowed_is_refused_before_anything_is_sent(
 
 def test_a_key_without_the_role_is_refused_before_anything_is_sent(log: Growing):
     words = ("release", "allow", "1.4.2.json", "--key", "acme.key", "--policy", "policy.txt", "--yes")
-    assert "status keys of acme.example" in log.run(*words, code=1).stderr
+    assert "next: teelog namespace show acme.example" in log.run(*words, code=1).stderr
     assert not [asked for asked in log.peer.asked if asked.method == "POST"]
 
 

@@ -86,7 +86,8 @@ def test_who_is_no_owner_cannot_rotate(log: Growing):
 def test_an_older_version_is_not_rotated_again(log: Growing):
     words = ("namespace", "rotate", "ns.json", "--key", "acme.key", "--publish", *WHO)
     log.run(*words, "--add", "status=new.key.pub", "--out", "ns2.json")
-    assert "version" in log.run(*words, "--add", "result=new.key.pub", "--out", "other.json", code=1).stderr
+    ran = log.run(*words, "--add", "result=new.key.pub", "--out", "other.json", code=1)
+    assert "next: give the file of version 1: teelog namespace show acme.example" in ran.stderr
 
 
 def test_a_retired_key_counts_for_what_was_logged_before(log: Growing):
@@ -138,3 +139,9 @@ def test_show_of_a_name_that_the_log_does_not_have_is_1(log: Growing):
 )
 def test_wrong_usage_is_2(log: Growing, words: tuple[str, ...]):
     log.run("namespace", "rotate", *words, code=2)
+
+
+def test_a_signature_of_no_owner_is_not_made(log: Growing):
+    ran = log.run("namespace", "rotate", "ns.json", *SWAP[:4], "--key", "second.key", "--out", "ns2.json", code=1)
+    assert "no owner of the version before" in ran.stderr
+    assert not (log.folder / "ns2.json").exists()
