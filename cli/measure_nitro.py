@@ -15,7 +15,7 @@ from teelog.errors import UnavailableError
 from teelog.measure.registers import Variant
 
 if TYPE_CHECKING:
-    from teelog.measure.nitro import Job, Read
+    from teelog.measure.nitro import Job, Measurement, Read
 
 PLATFORM = "nitro"
 
@@ -37,10 +37,8 @@ def command(image: Path, role: str | None, instance: str | None, expect: Path | 
     Example: teelog measure nitro app.eif --json > regs.json
     """
     from teelog.evidence.nitro import pcr
-    from teelog.measure import nitro
 
-    with _opened(image) as (read, size):
-        found = nitro.measure(read, size, _side_by_side)
+    found = measure(image)
     pcrs = dict(found.pcrs)
     if role is not None:
         pcrs["pcr3"] = pcr.of_role(role)
@@ -48,6 +46,14 @@ def command(image: Path, role: str | None, instance: str | None, expect: Path | 
         pcrs["pcr4"] = pcr.of_instance(instance)
     registers = {name: pcrs[name].hex() for name in sorted(pcrs)}
     measured.tell([Variant(PLATFORM, {"arch": found.architecture}, registers, "recomputed")], expect)
+
+
+def measure(image: Path) -> Measurement:
+    """Raises UnavailableError, and what `teelog.measure.nitro.measure` raises."""
+    from teelog.measure import nitro
+
+    with _opened(image) as (read, size):
+        return nitro.measure(read, size, _side_by_side)
 
 
 @contextmanager

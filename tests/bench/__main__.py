@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.bench import bundle, cold, evidence, growth, index, indexed, latency, replay, submit, witness
+from tests.bench import bundle, cold, evidence, growth, image, index, indexed, latency, replay, submit, witness
 from tests.bench.ratio import Row, Settings, progress, table
 
 Measure = Callable[[Path, Settings], list[Row]]
@@ -36,6 +36,7 @@ ROWS: dict[str, Measure] = {
     "bundle": bundle.library,
     "cold": cold.proof_verify,
     "evidence": evidence.sev_snp_report,
+    "image": image.enclave_image,
 }
 SCRATCH = Path("/var/tmp")
 """A disk that keeps its data: /tmp may be memory, where a durable write costs nothing."""
