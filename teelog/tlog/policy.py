@@ -204,9 +204,8 @@ def _cosignatures(lines: Iterable[VerifiedSignature], policy: Policy) -> dict[st
 
 def in_time(witnessed: WitnessedCheckpoint, *, now: int, max_age: int) -> set[str]:
     """The witnesses, by policy name, whose cosignature is no older than ``max_age`` seconds at ``now`` (CS-04)."""
-    # CS-15, CS-22: timestamp 0 claims no time. CS-04: nor does one too far ahead.
-    oldest, newest = max(now - max_age, 1), now + FUTURE_SKEW
-    return {name for name, line in witnessed.cosignatures.items() if oldest <= (line.timestamp or 0) <= newest}
+    lines = witnessed.cosignatures.items()
+    return {name for name, line in lines if _in_time(line.timestamp or 0, now=now, max_age=max_age, not_before=None)}
 
 
 def quorum_since(witnessed: WitnessedCheckpoint, policy: Policy) -> int | None:

@@ -13,7 +13,7 @@ from teelog.keys import Algorithm
 from teelog.tlog import cosignature, note, policy_lint
 from teelog.tlog.checkpoint import open_checkpoint
 from teelog.tlog.note import Signature
-from teelog.tlog.policy import parse_policy, verify_checkpoint
+from teelog.tlog.policy import in_time, parse_policy, quorum_since, verify_checkpoint
 from teelog.tlog.vkey import NoteSigner, VerifierKey
 from tests.tlog import make
 from tests.tlog.make import COSIGN, ED, MLDSA, NOW
@@ -251,10 +251,13 @@ def test_CS_15_CS_22_timestamp_zero_counts_for_inclusion_and_never_for_freshness
     assert check(W1_PQ, line) == 0
     policy = make.policy(make.log_line(), *make.witness_lines([W1_PQ]), "quorum w1")
     data = note.encode(TEXT, [signed(make.LOG), line])
-    assert verify_checkpoint(data, policy).cosignatures["w1"].timestamp == 0
+    undated = verify_checkpoint(data, policy)
+    assert undated.cosignatures["w1"].timestamp == 0
     for max_age in (0, 60, NOW, 2**62):
         with pytest.raises(NotWitnessed):
             verify_checkpoint(data, policy, now=NOW, max_age=max_age)
+        assert in_time(undated, now=NOW, max_age=max_age) == set()
+    assert quorum_since(undated, policy) is None
     with pytest.raises(NotWitnessed):
         verify_checkpoint(data, policy, not_before=1)
     # Beside a dated line of the same witness it does no harm, in either order.
