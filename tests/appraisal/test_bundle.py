@@ -88,7 +88,7 @@ def test_a_second_release_is_allowed_beside_the_first_and_the_first_withdrawn():
     assert [f.check for f in verdict.findings if f.outcome is not Outcome.VERIFIED] == [Check.ALLOWED_NOW]
 
 
-def test_the_old_bundle_of_a_withdrawn_release_is_refused_once_stale():
+def test_A_15_the_old_bundle_of_a_withdrawn_release_is_refused_once_stale():
     story, release = told()
     old = story.bundle(release)
     story.status(())

@@ -136,6 +136,26 @@ def test_a_bundle_has_one_encoding_and_its_ten_fields(data: bytes):
         bundles.parse(data)
 
 
+BOMBS = {
+    "maps in maps": b"\xa1\x00" * 400_000,
+    "tags on tags": b"\xc1" * 1_000_000,
+    "an array of 2^62": b"\x9b" + (1 << 62).to_bytes(8, "big"),
+    "arrays of 2^20 in one another": b"\x9a\x00\x0f\xff\xff" * 40_000,
+    "a string of 2^40": b"\x5b" + (1 << 40).to_bytes(8, "big"),
+    "a bignum": b"\xc2\x5a" + (900_000).to_bytes(4, "big") + b"\xff" * 900_000,
+    "a bigfloat": b"\xc5\x82\x1a\x05\xf5\xe1\x00\x19\xff\xff",
+    "a list that holds itself": b"\xd8\x1c\x81\xd8\x1d\x00",
+    "a map of itself": b"\xd8\x1c\xaa" + b"".join(bytes([key]) + b"\xd8\x1d\x00" for key in range(10)),
+    "a regular expression": b"\xd8\x23" + cbor2.dumps("(a+)+" * 1_000 + "$"),
+}
+
+
+@pytest.mark.parametrize("data", BOMBS.values(), ids=BOMBS.keys())
+def test_A_45_a_bomb_is_malformed(data: bytes):
+    with pytest.raises(MalformedError):
+        bundles.parse(data)
+
+
 def test_what_would_be_refused_is_not_written():
     found = bundles.parse(malformed.RAW)
     with pytest.raises(MalformedError):
