@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from collections.abc import Collection, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -10,7 +11,7 @@ from datetime import datetime, timedelta
 from teelog.errors import MalformedError
 from teelog.statement import admit
 from teelog.statement.admit import ParsedEntry
-from teelog.statement.index_map import LogPolicyEffect, Mapped, NamespaceEffect, StatusEffect
+from teelog.statement.index_map import Effect, LogPolicyEffect, Mapped, NamespaceEffect, StatusEffect
 from teelog.statement.log_policy import LogPolicyPredicate
 from teelog.statement.status import StatusPredicate
 
@@ -24,6 +25,10 @@ class Alert(enum.StrEnum):
     FROZEN = "frozen"
     NOT_INDEXED = "not-indexed"
     MISSING = "no-namespace"
+
+
+MAX_ALARMS = 1_000
+"""Of one kind about entries without effect that are told one by one: a log may hold any number that anyone made up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class Watch:
     alarms: list[Alarm] = field(default_factory=list)
     seen: dict[int, str] = field(default_factory=dict)
     frozen: int | None = None
+    _junk: Counter[Alert] = field(default_factory=Counter)
     _found: set[str] = field(default_factory=set)
     _statuses: dict[str, tuple[int, StatusPredicate]] = field(default_factory=dict)
 
@@ -65,6 +71,14 @@ class Watch:
         if parsed.namespace in self.names:
             self._watched(index, parsed, mapped)
 
+    def _raise(self, alarm: Alarm, effect: Effect | None) -> None:
+        """What took effect is always told: junk beside it must not hide it."""
+        if effect is None:
+            self._junk[alarm.alert] += 1
+            if self._junk[alarm.alert] > MAX_ALARMS:
+                return
+        self.alarms.append(alarm)
+
     def _log_policy(self, index: int, entry: bytes) -> None:
         claim = admit.classify(entry).predicate
         if isinstance(claim, LogPolicyPredicate) and claim.frozen is not None:
@@ -80,10 +94,10 @@ class Watch:
             self._found.add(name)
         if mapped.why_inert is not None:
             text = f"a {parsed.kind} that has no effect: {mapped.why_inert}"
-            self.alarms.append(Alarm(Alert.INERT, name, index, text))
+            self._raise(Alarm(Alert.INERT, name, index, text), effect)
         if self.known is not None and parsed.statement_id not in self.known:
             text = f"a {parsed.kind} that was not expected: {parsed.statement_id}"
-            self.alarms.append(Alarm(Alert.UNEXPECTED, name, index, text))
+            self._raise(Alarm(Alert.UNEXPECTED, name, index, text), effect)
         elif isinstance(effect, NamespaceEffect) and self.known is None:
             claim = parsed.predicate
             version = getattr(claim, "version", 0)
@@ -104,7 +118,12 @@ class Watch:
         if indexed is not None:
             late = (index for index in self.seen if index >= indexed)
             ends += [Alarm(Alert.NOT_INDEXED, self.seen[index], index, "in no published index yet") for index in late]
-        return [*self.alarms, *ends]
+        more = [
+            Alarm(alert, None, None, f"and {count - MAX_ALARMS} more")
+            for alert, count in self._junk.items()
+            if count > MAX_ALARMS
+        ]
+        return [*self.alarms, *more, *ends]
 
     def _status_alarms(
         self, stream: str, index: int, status: StatusPredicate, now: datetime, ahead: timedelta
