@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from teelog.cli import binding, keyref, online, output, publish, standing, statements, statuses
+from teelog.cli import binding, keyref, online, orphans, output, publish, standing, statements, statuses
 from teelog.cli import policy as policies
 from teelog.cli.binding import Bound
 from teelog.cli.duration import DURATION
@@ -237,6 +237,7 @@ def _change(
         _stays(asked, stream, learned, wait)
         return
     _show(stream, before, after, learned.known)
+    orphans.warn_of_allowed({each.release for each in after.allowed_now}, learned.known.values(), learned.namespace)
     signed = draft.sign(draft.read(status.payload(after)), signers)
     complete = _check(signed, learned.namespace, said)
     if said.out is not None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 import click
 
-from teelog.cli import duration, moment, online, output, standing, statuses
+from teelog.cli import duration, moment, online, orphans, output, standing, statuses
 from teelog.cli import policy as policies
 from teelog.cli.allow import stream_type
 from teelog.cli.proof import utc
@@ -25,7 +25,8 @@ from teelog.tlog.policy import WitnessedCheckpoint
 class _Learned:
     """size: of the log, as far as was asked about. since: POSIX seconds by which witnesses had seen the status.
 
-    as_of: up to when they vouch that it is the last one. stale: what is wrong with that.
+    as_of: up to when they vouch that it is the last one. stale: what is wrong with that. orphans: allowed releases that
+    nobody takes, as their keys are removed.
     """
 
     status: Status | None
@@ -35,6 +36,7 @@ class _Learned:
     main: WitnessedCheckpoint
     as_of: int | None
     stale: TeelogError | None
+    orphans: Collection[Release] = ()
 
 
 @click.command("list")
@@ -71,7 +73,12 @@ async def _learn(asked: Asked, stream: Stream, at: int | None, size: int | None)
         as_of, stale = moment.check_age(asked, found.main, found.index)
         past = size is not None or at is not None
         covered = history.size if size is None else size
-        return _Learned(status, known, covered, since, found.main, as_of, None if past else stale)
+        allowed = {each.release for each in status.predicate.allowed_now} if status is not None else set()
+        lost: Collection[Release] = ()
+        if allowed and not past:
+            current = (await standing.versions(history, stream.namespace))[-1].namespace
+            lost = orphans.among([each for each in known.values() if each.statement_id in allowed], current)
+        return _Learned(status, known, covered, since, found.main, as_of, None if past else stale, lost)
 
 
 def _report(asked: Asked, stream: Stream, learned: _Learned, at: datetime | None, *, past: bool) -> None:
@@ -97,6 +104,7 @@ def _report(asked: Asked, stream: Stream, learned: _Learned, at: datetime | None
     lines += [f"as of         {utc(learned.as_of)}"] if learned.as_of is not None else []
     if late:
         output.warn(f"next_update is past: no verifier believes it any more; teelog release renew {stream}")
+    orphans.warn(learned.orphans)
     output.result(
         lines,
         {
@@ -109,6 +117,7 @@ def _report(asked: Asked, stream: Stream, learned: _Learned, at: datetime | None
             "signers": [] if found is None else list(found.signers),
             "since": learned.since,
             "late": late,
+            "without_key": sorted(each.statement_id for each in learned.orphans),
             "as_of": learned.as_of,
             "stale": learned.stale is not None,
             "log": head.origin,

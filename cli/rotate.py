@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from teelog.cli import keyref, namespace_show, online, output, publish, standing, statements
+from teelog.cli import keyref, namespace_show, online, orphans, output, publish, standing, statements
 from teelog.cli.standing import Asked
 from teelog.errors import ConfigError, RefusedError, TeelogError, UntrustedKey, VerificationError
 from teelog.statement import chain, draft, namespace, status
@@ -18,6 +18,7 @@ from teelog.statement.admit import Kind
 from teelog.statement.chain import Last, Terms
 from teelog.statement.draft import Draft
 from teelog.statement.namespace import Key, Namespace, NamespacePredicate, Role
+from teelog.statement.release import Release
 from teelog.statement.status import Status
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def _added(_context: click.Context, _option: click.Parameter, values: tuple[str,
 )
 @click.option("--out", metavar="FILE", help="Where the next version goes.")
 @click.option("--publish", "publishing", is_flag=True, help="Log it, with the statuses that it calls for, at once.")
+@click.option("--lose-releases", "lose", is_flag=True, help="Publish it though allowed releases lose their last key.")
 @click.option("--dry-run", is_flag=True, help="With --publish: show what would be logged; publish nothing.")
 @standing.options_if_any
 @output.json_option
@@ -70,14 +72,16 @@ def command(
     status_keys: tuple[str, ...],
     out: str | None,
     publishing: bool,
+    lose: bool,
     dry_run: bool,
     asked: Asked | None,
 ) -> None:
     """Make the version of a namespace that follows the one in FILE, signed by owners of that one.
 
-    A status whose key is gone is believed no more. So --publish hands the log, in one batch, the new version and a new
-    status of every stream that needs one: what was allowed, signed with --status-key. Without any change, FILE is a new
-    version already, made before and signed by more owners since (`teelog sign`), and is published.
+    A release or a status whose key is removed is believed no more; --retire keeps what a key has signed before. So
+    --publish hands the log, in one batch, the new version and a new status of every stream that needs one: what was
+    allowed, signed with --status-key. Without any change, FILE is a new version already, made before and signed by more
+    owners since (`teelog sign`), and is published.
 
     Example: teelog namespace rotate ns.json --add status=new.key.pub --remove old.key.pub --key owner.key --out
     ns2.json --publish --status-key new.key --policy policy.txt
@@ -112,6 +116,7 @@ def command(
         namespace_show.report(signed, out or file)
         return
     after = _verified(signed, now)
+    _must_keep(now, after, lose)
     renewed = _statuses(now, after, status_signers)
     _tell(after, renewed)
     verdicts = None if dry_run else _publish(asked, [signed, *renewed])
@@ -176,19 +181,25 @@ def _warn_of_statuses(given: Draft, remove: Sequence[str], retire: Sequence[str]
 
 @dataclass(frozen=True, slots=True)
 class _Now:
-    """current: the last version on the log. statuses: the last one of each stream."""
+    """current: the last version on the log. statuses: the last one of each stream. allowed: releases, by any stream."""
 
     current: Namespace
     size: int
     statuses: Sequence[Status]
+    allowed: Sequence[Release]
 
 
 async def _learn(asked: Asked, name: str) -> _Now:
     async with standing.standing(asked, name, complete=True) as found:
         history = found.history
         versions = await standing.versions(history, name)
-        heads = [await history.status(stream) for stream in await history.streams(name)]
-        return _Now(versions[-1].namespace, history.size, [each for each in heads if each is not None])
+        found_ = {stream: await history.status(stream) for stream in await history.streams(name)}
+        heads = {stream: each for stream, each in found_.items() if each is not None}
+        allowed: list[Release] = []
+        for stream, head in heads.items():
+            wanted = {each.release for each in head.predicate.allowed_now}
+            allowed += (await standing.known(history, stream, wanted)).values()
+        return _Now(versions[-1].namespace, history.size, list(heads.values()), allowed)
 
 
 def _verified(signed: Draft, now: _Now) -> Namespace:
@@ -206,6 +217,23 @@ def _verified(signed: Draft, now: _Now) -> Namespace:
             hint=f"give the file of version {last.version}: teelog namespace show {last.name} says where it is",
         )
     return namespace.verify_next(signed.envelope, now.current)
+
+
+def _must_keep(now: _Now, after: Namespace, lose: bool) -> None:
+    """Raises RefusedError where allowed releases lose the keys by which they count, unless that is wanted."""
+    before = {each.statement_id for each in orphans.among(now.allowed, now.current)}
+    gone = [each for each in orphans.among(now.allowed, after) if each.statement_id not in before]
+    if not gone:
+        return
+    names = ", ".join(f"{each.claim.stream}@{each.claim.predicate.version}" for each in gone[:8])
+    if lose:
+        output.warn(f"allowed, and taken by no verifier from then on: {names}")
+        return
+    raise RefusedError(
+        f"{len(gone)} allowed release{'' if len(gone) == 1 else 's'} would count no more: the key that signed goes",
+        expected="--retire KEYREF: what the key signed before goes on counting; or --lose-releases",
+        actual=names,
+    )
 
 
 def _statuses(now: _Now, after: Namespace, signers: Sequence[keyref.Signer]) -> list[Draft]:

@@ -21,7 +21,14 @@ import click
 from teelog.cli import online, output, statements
 from teelog.cli import policy as policies
 from teelog.cli import trust as trusts
-from teelog.errors import ConfigError, MalformedError, MisbehaviourError, NotEstablished, RefusedError, UnavailableError
+from teelog.errors import (
+    ConfigError,
+    MalformedError,
+    MisbehaviourError,
+    NotEstablished,
+    RefusedError,
+    UnavailableError,
+)
 from teelog.statement import names
 from teelog.statement.admit import Kind
 from teelog.statement.names import Stream

@@ -145,3 +145,25 @@ def test_a_signature_of_no_owner_is_not_made(log: Growing):
     ran = log.run("namespace", "rotate", "ns.json", *SWAP[:4], "--key", "second.key", "--out", "ns2.json", code=1)
     assert "no owner of the version before" in ran.stderr
     assert not (log.folder / "ns2.json").exists()
+
+
+def test_an_allowed_release_does_not_lose_its_key_unasked(log: Growing):
+    words = ("namespace", "rotate", "ns.json", "--add", "owner=second.key.pub", "--add", "release=second.key.pub")
+    words += ("--remove", "acme.key.pub", "--key", "acme.key", "--out", "ns2.json", "--publish", *WHO)
+    ran = log.run(*words, code=1)
+    assert "--retire KEYREF: what the key signed before goes on counting" in ran.stderr
+    assert f"actual: {STREAM}@1.4.2" in ran.stderr
+    assert not log.batches
+    assert f"taken by no verifier from then on: {STREAM}@1.4.2" in log.run(*words, "--lose-releases").stderr
+    listed = log.run("release", "list", STREAM, *WHO, "--json")
+    assert listed.json["without_key"] == [RELEASE_ID]
+    assert "its release keys are removed: no verifier takes it" in listed.stderr
+    renewed = log.run("release", "renew", STREAM, "--key", "old.key", "--dry-run", *WHO)
+    assert "no verifier takes it" in renewed.stderr
+
+
+def test_a_retired_release_key_keeps_what_it_signed(log: Growing):
+    words = ("namespace", "rotate", "ns.json", "--add", "owner=second.key.pub", "--add", "release=second.key.pub")
+    words += ("--retire", "acme.key.pub", "--key", "acme.key", "--out", "ns2.json", "--publish", *WHO)
+    log.run(*words)
+    assert log.run("release", "list", STREAM, *WHO, "--json").json["without_key"] == []
