@@ -8,6 +8,7 @@ from typing import Protocol
 
 from teelog.errors import NotEstablished, VerificationError
 from teelog.measure.registers import Variant
+from teelog.statement import registers as platforms
 from teelog.statement.registers import ANY
 
 
@@ -69,6 +70,56 @@ def compare(measured: Sequence[Variant], stated: Sequence[Stated]) -> Agreement:
     return Agreement(tuple(sorted(left_open)), tuple(rest))
 
 
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """One of the measured alternatives equals a stated variant, in all registers that were measured.
+
+    alternative: which. left_open: as in `Agreement`. not_compared: names of registers that were not measured.
+    """
+
+    alternative: Variant
+    left_open: tuple[str, ...]
+    not_compared: tuple[str, ...]
+
+
+def compare_alternatives(alternatives: Sequence[Variant], stated: Sequence[Stated]) -> Likeness:
+    """Finds a stated variant that equals any of the alternatives, of which some registers may be missing.
+
+    Raises VerificationError, naming a register that differs, and NotEstablished where there is none to compare with.
+    """
+    differences: list[tuple[Variant, Stated, str]] = []
+    for variant in alternatives:
+        for other in (each for each in stated if each.platform == variant.platform):
+            fixed = {name for name, value in other.registers.items() if value != ANY}
+            common = sorted(fixed & variant.registers.keys())
+            wrong = [name for name in common if not _holds(variant, name, other.registers[name])]
+            if wrong:
+                differences.append((variant, other, wrong[0]))
+            elif common:
+                left_open = (other.registers.keys() - fixed) & variant.registers.keys()
+                return Likeness(variant, tuple(sorted(left_open)), tuple(sorted(fixed.difference(common))))
+    if differences:
+        # Labels say nothing about values; they only make the nearest pair the report.
+        variant, other, name = max(differences, key=lambda found: _likeness(found[0].when, found[1].when))
+        raise _differs(variant, _Difference(name, other.registers[name], variant.registers[name]))
+    names = sorted({name for variant in alternatives for name in variant.registers})
+    raise NotEstablished(
+        f"the release states nothing to compare with: {', '.join(names)} of {alternatives[0].platform}",
+        expected=_stated_for(alternatives[0].platform, stated),
+        actual=describe(alternatives[0].when),
+    )
+
+
+def _likeness(measured: Mapping[str, object], stated: Mapping[str, object]) -> int:
+    return sum(str(measured[name]) == str(stated[name]) for name in measured.keys() & stated.keys())
+
+
+def _holds(variant: Variant, name: str, stated: object) -> bool:
+    actual = variant.registers[name]
+    # Numbers of one length, big-endian: hex sorts as they do.
+    return actual == stated or (name in platforms.PLATFORMS[variant.platform].least and actual >= str(stated))
+
+
 def describe(when: Mapping[str, object]) -> str:
     """Labels as ``vcpus=4 cpu=EPYC-v4``."""
     return " ".join(f"{name}={value}" for name, value in when.items()) or "(no labels)"
@@ -90,7 +141,11 @@ def _open_registers(measured: Variant, candidates: Sequence[Stated]) -> set[str]
     # The closest candidate makes the report: the one that shares most labels.
     difference, _ = max(found, key=lambda pair: len(measured.when.keys() & pair[1].when.keys()))
     assert difference is not None
-    raise VerificationError(
+    raise _differs(measured, difference)
+
+
+def _differs(measured: Variant, difference: _Difference) -> VerificationError:
+    return VerificationError(
         f"register {difference.register} of {measured.platform} differs for {describe(measured.when)}",
         expected=difference.expected,
         actual=difference.actual or "not measured",

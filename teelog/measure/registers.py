@@ -11,10 +11,12 @@ enforces. Which registers a platform has, and must have, is the release statemen
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
 
+from teelog.errors import MalformedError
 from teelog.statement import registers as platforms
 from teelog.statement import strict_json
 
@@ -45,6 +47,16 @@ class Registers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     schema: Literal["teelog-registers/v1"]
     variants: Annotated[tuple[Variant, ...], msgspec.Meta(min_length=1, max_length=MAX_VARIANTS)]
+
+
+def is_complete(variants: Sequence[Variant]) -> bool:
+    """Whether a release may state them: known platforms, all registers that those require."""
+    try:
+        for variant in variants:
+            platforms.check(variant.platform, variant.registers)
+    except MalformedError:
+        return False
+    return True
 
 
 _decoder = msgspec.json.Decoder(Registers)
