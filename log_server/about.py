@@ -16,8 +16,10 @@ from aiohttp import web
 from teelog.errors import TeelogError
 from teelog.log_server.index.front import IndexFront
 from teelog.log_server.limits import Limits, Retention
-from teelog.log_server.problems import NO_STORE
+from teelog.log_server.problems import NO_STORE, Problem
 from teelog.log_server.read import Reader, published_size
+from teelog.statement import admit
+from teelog.statement.log_policy import Frozen, LogPolicyPredicate
 
 SCHEMA = "teelog-log/v1"
 
@@ -80,10 +82,27 @@ class About:
 
     async def get_json(self, _request: web.BaseRequest) -> web.Response:
         headers = {"Content-Type": "application/json", "Cache-Control": NO_STORE, "X-Content-Type-Options": "nosniff"}
-        members = self._json
+        ended = self._ended()
+        # R-37: who comes later learns that it is over, where it goes on, and which checkpoint was the last.
+        frozen = None if ended is None else {"successor": ended.successor, "checkpoint": self._checkpoint()}
+        members = self._json | {"frozen": frozen}
         if self._info.index is not None and self._index is not None:
             members = members | {"index": _identity(self._info.index) | await self._index.state()}
         return web.Response(body=msgspec.json.encode(members) + b"\n", headers=headers)
+
+    def _ended(self) -> Frozen | None:
+        """How the log has ended, as its newest entry says: nothing is admitted after such a policy."""
+        if self._info.raw:
+            return None  # there anyone may have written it
+        try:
+            entry = self._reader.last_entry()
+            claim = None if entry is None else admit.classify(entry).statement.claim
+        except (TeelogError, Problem):
+            return None
+        return claim.frozen if isinstance(claim, LogPolicyPredicate) else None
+
+    def _checkpoint(self) -> str:
+        return self._reader.checkpoint().decode()
 
     async def get_page(self, _request: web.BaseRequest) -> web.Response:
         headers = {
@@ -106,7 +125,7 @@ class About:
 <html lang="en"><head><meta charset="utf-8"><title>{origin}</title><style>{_STYLE}</style></head><body>
 <h1>{origin}</h1>
 <p>A transparency log for what runs inside trusted execution environments.
-It holds {html.escape(self._size())}.</p>{raw}
+It holds {html.escape(self._size())}.</p>{raw}{self._end()}
 <ul><li><a href="/checkpoint">/checkpoint</a>: the signed head of the log</li>
 <li>/tile/&lt;L&gt;/&lt;N&gt;, /tile/entries/&lt;N&gt;: its tree and entries (c2sp.org/tlog-tiles)</li>
 <li>/entries/&lt;leaf hash&gt;: the proof of an entry (c2sp.org/tlog-proof)</li>
@@ -115,6 +134,13 @@ It holds {html.escape(self._size())}.</p>{raw}
 <h2>Witnesses</h2><ul>{witnesses}</ul>
 </body></html>
 """
+
+    def _end(self) -> str:
+        ended = self._ended()
+        if ended is None:
+            return ""
+        onward = f" It goes on at <code>{html.escape(ended.successor)}</code>." if ended.successor else ""
+        return f"<p><strong>This log has ended: it takes nothing any more.</strong>{onward}</p>"
 
     def _size(self) -> str:
         try:

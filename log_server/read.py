@@ -106,6 +106,14 @@ class Reader:
             raise UnavailableError("no checkpoint is published yet")
         return data
 
+    def last_entry(self) -> bytes | None:
+        """The published log's newest entry, None of an empty log. Raises UnavailableError, Problem."""
+        size = published_size(self.checkpoint())
+        if not size:
+            return None
+        place = tiles.bundle_for((size - 1) // WIDTH, size)
+        return tiles.parse_bundle(self._load(place), place.width)[-1]
+
     async def get_checkpoint(self, _request: web.BaseRequest) -> web.Response:
         # TT-01, TT-02: `body` with an explicit header, as the charset is part of the format.
         return web.Response(body=self.checkpoint(), headers={"Content-Type": TEXT, "Cache-Control": NO_STORE})

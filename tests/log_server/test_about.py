@@ -23,7 +23,7 @@ async def test_log_json_tells_keys_witnesses_and_limits(server: Server) -> None:
     assert told["limits"]["entry_bytes"] == 65_535
     assert told["limits"]["batch_entries"] == Limits().batch_entries
     assert "trusted_proxies" not in told["limits"]
-    assert (told["raw"], told["min_index"], told["retention"]) == (False, "0", None)
+    assert (told["raw"], told["min_index"], told["retention"], told["frozen"]) == (False, "0", None, None)
 
 
 async def test_A_70_the_page_has_a_strict_policy_and_no_script(server: Server) -> None:

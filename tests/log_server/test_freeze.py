@@ -42,7 +42,7 @@ def last_of(log: Log) -> tuple[int, Replay]:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-async def test_a_frozen_log_takes_nothing_and_goes_on_to_answer_for_what_it_has(log: Log, workers: int) -> None:
+async def test_R_37_a_frozen_log_takes_nothing_and_goes_on_to_answer_for_what_it_has(log: Log, workers: int) -> None:
     """Through real processes: the server, and the command beside it."""
     entry = release_file()
     async with running(log, workers) as server, aiohttp.ClientSession() as session:
@@ -69,6 +69,12 @@ async def test_a_frozen_log_takes_nothing_and_goes_on_to_answer_for_what_it_has(
     async with running(log, workers) as server, aiohttp.ClientSession() as session:
         assert (await post(session, server.url, release_file("2")))[0] == 410
         assert (await post(session, server.url, entry))[0] == 200
+        async with session.get(f"{server.url}/log.json") as response:
+            frozen = (await response.json())["frozen"]
+        assert frozen["successor"] == SUCCESSOR
+        assert frozen["checkpoint"].startswith("log.example/tee\n4\n")
+        async with session.get(f"{server.url}/") as response:
+            assert f"It goes on at <code>{SUCCESSOR}</code>" in await response.text()
         assert await server.stop() == 0
     size, replay = last_of(log)
     assert size == 4
