@@ -114,10 +114,11 @@ class Chains:
             return None
         found = self._memory.releases.get(release)
         if found is None:
-            found = self._effective(release, index)
-            if found is not None and index < self._memory.size:
+            found = self._effective(release, index) or ""
+            # That it is none is kept, too: a status that is refused costs its sender no quota, and comes again.
+            if index < self._memory.size:
                 self._memory.keep_release(release, found)
-        return found
+        return found or None
 
     def _effective(self, release: bytes, index: int) -> str | None:
         entry = self._entry(index)

@@ -113,6 +113,7 @@ class Memory:
         return None if tip is None else log_policy.restore(dsse.parse(tip.entry).claimed())
 
     def keep_release(self, statement: bytes, stream: str) -> None:
+        """stream: in whose effective list the logged statement is; empty for one that is in none."""
         if len(self.releases) >= MAX_RELEASES:
             self.releases.clear()
         self.releases[statement] = stream

@@ -17,6 +17,7 @@ from teelog.log_server.admission import Admission, Namespaces
 from teelog.log_server.clock import SystemClock
 from teelog.log_server.create import create
 from teelog.log_server.intake import Intake
+from teelog.log_server.recovery import Memory
 from teelog.log_server.seams import STALE, Admitted, Logged, Outcome, Rejected
 from teelog.log_server.submit import ROUNDS
 from teelog.log_server.writer import Writer
@@ -137,6 +138,27 @@ def test_a_status_allows_releases_of_its_own_stream_only(judge: Judge) -> None:
         (refused,) = judge.submit(make.status_file(allowed=make.allowed(stray)))
         assert (rejected(refused).status, rejected(refused).kind) == (422, "unknown-release")
     assert judge.logged(make.status_file(allowed=make.allowed(id_of(own)))) == [4]
+
+
+def test_what_is_no_release_is_found_out_once(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused status is free: a batch of thousands that name one long entry must not read it as often."""
+    stray = make.acme().statement_id
+    read: list[int] = []
+    entry = Memory.entry
+
+    def noted(memory: Memory, index: int) -> bytes:
+        read.append(index)
+        return entry(memory, index)
+
+    monkeypatch.setattr(Memory, "entry", noted)
+    for attempt in range(3):
+        status = make.status_file(allowed=make.allowed(stray), reason=str(attempt))
+        (refused,) = judge.submit(status)
+        assert (rejected(refused).kind, rejected(refused).actual) == (
+            "unknown-release",
+            f"{stray}, not logged as a release",
+        )
+    assert read == [1]
 
 
 def test_nothing_follows_the_status_that_closed_its_stream(judge: Judge) -> None:
