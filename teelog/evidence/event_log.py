@@ -55,10 +55,14 @@ def parse(raw: bytes) -> tuple[Event, ...]:
     return tuple(events)
 
 
-def replay(events: Iterable[Event], algorithm: int) -> dict[int, bytes]:
-    """Register index -> value after all events, from zeros. Raises MalformedError: an event without such a digest."""
+def replay(events: Iterable[Event], algorithm: int, begin: Mapping[int, bytes] | None = None) -> dict[int, bytes]:
+    """Register index -> value after all events. Raises MalformedError: an event without such a digest.
+
+    begin: values before the first event, of registers that do not begin with zeros.
+    """
     name = NAMES[algorithm]
-    start = bytes(hashlib.new(name).digest_size)
+    zeros = bytes(hashlib.new(name).digest_size)
+    begin = begin or {}
     registers: dict[int, bytes] = {}
     for event in events:
         if event.kind == EV_NO_ACTION:  # informs, and extends nothing
@@ -66,7 +70,8 @@ def replay(events: Iterable[Event], algorithm: int) -> dict[int, bytes]:
         digest = event.digests.get(algorithm)
         if digest is None:
             raise MalformedError(f"an event has no {name} digest", where=_WHERE)
-        registers[event.index] = hashlib.new(name, registers.get(event.index, start) + digest).digest()
+        before = registers.get(event.index) or begin.get(event.index, zeros)
+        registers[event.index] = hashlib.new(name, before + digest).digest()
     return registers
 
 

@@ -145,6 +145,8 @@ MODULES: Mapping[str, str] = MappingProxyType(
         "sgx": "teelog.evidence.sgx",
         "nitro": "teelog.evidence.nitro",
         "cca": "teelog.evidence.cca",
+        "azure": "teelog.evidence.azure",
+        "tpm": "teelog.evidence.tpm",
     }
 )
 """The platforms that this version appraises: the names of statements and of the trust file -> the module of each."""

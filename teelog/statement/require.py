@@ -40,7 +40,8 @@ class Require(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     min_tcb: SEV-SNP. guest_policy: SEV-SNP policy bits by name, the most that may be set. platform_info: SEV-SNP
     platform bits by name, as they must be. host_data: hex of the platform's field, exact.
     What follows, by platform: tcb_status on, TDX and SGX (teelog.evidence.tdx.policy, teelog.evidence.sgx.policy);
-    max_age on, Nitro (teelog.evidence.nitro.policy); implementation_id on, CCA (teelog.evidence.cca.policy).
+    max_age on, Nitro (teelog.evidence.nitro.policy); implementation_id on, CCA (teelog.evidence.cca.policy);
+    paravisor on, Azure (teelog.evidence.azure.policy).
     """
 
     debug: bool | None = None
@@ -77,6 +78,10 @@ class Require(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     components: dict[str, _HexDigits] | None = None
     personalization: _HexDigits | None = None
     hash_algorithm: str | None = None
+    paravisor: tuple[_HexDigits, ...] | None = None
+    tee: tuple[str, ...] | None = None
+    secure_boot: bool | None = None
+    console: bool | None = None
 
 
 def read(block: Mapping[str, object]) -> tuple[Require, tuple[str, ...]]:
