@@ -35,6 +35,7 @@ class Chains:
         self.namespaces: list[NamespaceVersion] = []
         self.tips: dict[tuple[str, str], Tip] = {}
         self.awaited = 0
+        self._leaves: dict[int, bytes] = {}
 
     # -- what is refused ----------------------------------------------------------------------------------------------
 
@@ -78,7 +79,7 @@ class Chains:
         leaf = None
         if tip is not None:
             self.awaited = max(self.awaited, tip.index + 1)
-            leaf = rfc6962.leaf_hash(self._entry(tip.index))
+            leaf = self._leaf(tip.index)
         if ended:
             detail, expected = "the stream is closed on this log", "no further status"
         elif place.kind == NAMESPACE and place.position == 0:
@@ -141,6 +142,12 @@ class Chains:
         if not before:
             raise TeelogError("the namespace has no version before this entry")
         return namespace.restore(dsse.parse(before[-1].entry).claimed())
+
+    def _leaf(self, index: int) -> bytes:
+        # Of each entry once a batch: thousands of statuses may conflict with one, and cost their sender nothing.
+        if index not in self._leaves:
+            self._leaves[index] = rfc6962.leaf_hash(self._entry(index))
+        return self._leaves[index]
 
     def _entry(self, index: int) -> bytes:
         at = index - self._memory.size

@@ -24,6 +24,7 @@ from teelog.log_server.writer import Writer
 from teelog.statement import admit, dsse, namespace
 from teelog.statement.namespace import Role
 from teelog.statement.status import Closed
+from teelog.tlog import rfc6962
 from teelog.tlog.policy import parse_policy
 from tests.log_server.memory_pool import MemoryPool
 from tests.log_server.rig import Rig, rejected, rig
@@ -140,10 +141,7 @@ def test_a_status_allows_releases_of_its_own_stream_only(judge: Judge) -> None:
     assert judge.logged(make.status_file(allowed=make.allowed(id_of(own)))) == [4]
 
 
-def test_what_is_no_release_is_found_out_once(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refused status is free: a batch of thousands that name one long entry must not read it as often."""
-    stray = make.acme().statement_id
-    read: list[int] = []
+def note_reads(monkeypatch: pytest.MonkeyPatch, read: list[int]) -> None:
     entry = Memory.entry
 
     def noted(memory: Memory, index: int) -> bytes:
@@ -151,6 +149,23 @@ def test_what_is_no_release_is_found_out_once(judge: Judge, monkeypatch: pytest.
         return entry(memory, index)
 
     monkeypatch.setattr(Memory, "entry", noted)
+
+
+def test_the_head_that_a_batch_conflicts_with_is_read_once(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = make.status_file()
+    judge.logged(head)
+    read: list[int] = []
+    note_reads(monkeypatch, read)
+    outcomes = judge.submit(*(make.status_file(reason=str(number)) for number in range(3)))
+    assert [rejected(outcome).leaf for outcome in outcomes] == [rfc6962.leaf_hash(head)] * 3
+    assert read == [2]
+
+
+def test_what_is_no_release_is_found_out_once(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused status is free: a batch of thousands that name one long entry must not read it as often."""
+    stray = make.acme().statement_id
+    read: list[int] = []
+    note_reads(monkeypatch, read)
     for attempt in range(3):
         status = make.status_file(allowed=make.allowed(stray), reason=str(attempt))
         (refused,) = judge.submit(status)
