@@ -12,9 +12,11 @@ import pytest
 
 from teelog.index import fault, keys
 from teelog.statement.index_map import Mapped
-from teelog.testing.ledger import Cosigner, cosigned, hiding
+from teelog.testing.ledger import INDEX_POLICY, MAIN_POLICY, Cosigner, cosigned, hiding
 from teelog.tlog import fork as forks
 from teelog.tlog.checkpoint import Checkpoint
+from teelog.tlog.policy import parse_policy
+from teelog.witness import monitor_once
 from tests.client import logs
 from tests.client.peers import Reply, peer
 from tests.commands import Ran, teelog
@@ -177,6 +179,26 @@ def test_hidden_withdrawal_is_5_with_a_file(look: Look, colluding: bool) -> None
         assert bool(ran.json["failures"]) != colluding
         # The log's own entries are looked at to the end.
         assert ran.json["mapped"] == 5
+
+
+async def test_what_is_known_is_told_though_the_log_takes_its_time_to_say_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitor_once, "EXPLAIN_SECONDS", 0.2)
+
+    async def remember(*_: object) -> None:
+        return None
+
+    with served(rewrite=hiding(4)) as log:
+        begin(log)
+        size = log.grow(log.withdraw())
+        log.lies[f"index/v1/{size}/lookup/{STATUS.hex()}"] = Reply(hang=True)
+        log.lies["checkpoint"] = Reply(cosigned(log.checkpoint(), log.log, log.witnesses, NOW))
+        log.lies["index/checkpoint"] = Reply(cosigned(log.index_checkpoint(), log.index_log, log.semantic, NOW))
+        main, index = (parse_policy(log.policies()[name]) for name in (MAIN_POLICY, INDEX_POLICY))
+        report = await monitor_once.look(monitor_once.Question(log.url, main, index, now=NOW), remember)
+        (crime,) = report.crimes
+        assert crime.text.startswith("map-root: ")
+        assert any("/lookup/" in asked.path for asked in log.server.asked)
+        assert report.mapped == 5
 
 
 def test_index_that_leaves_out_a_subject_is_proven_by_the_file_alone(look: Look) -> None:
