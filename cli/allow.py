@@ -251,7 +251,7 @@ def _change(
     published = _publish(asked, signed)
     output.ok(f"{statements.describe(signed)} is {'published' if published.new else 'published already'}")
     asks = wait and asked.index is not None
-    bound = binding.wait(asked, stream, published.inclusion.index, before) if asks else None
+    bound = binding.wait(asked, stream, published.inclusion.index) if asks else None
     _report(asked, learned, after, signed, published, bound, said)
     _must_be_known(wait, bound)
 
@@ -318,12 +318,12 @@ def _publish(asked: Asked, signed: Draft) -> Published:
 
 
 def _stays(asked: Asked, stream: Stream, learned: _Learned, wait: bool) -> None:
-    """Nothing is to be published: it was before. When it binds depends on a status before that one."""
+    """Nothing is to be published: it was before."""
     now = learned.before
     assert now is not None
     assert now.index is not None
     output.ok(f"{stream}: none of these is allowed: seq {now.predicate.seq} of the stream says so already")
-    bound = binding.wait(asked, stream, now.index, now) if wait and asked.index is not None else None
+    bound = binding.wait(asked, stream, now.index) if wait and asked.index is not None else None
     known = statuses.as_json(now.predicate, learned.known)
     output.result(
         [f"statement id  {now.statement_id}", *_bound_lines(bound)],

@@ -5,22 +5,23 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from teelog.cli import online, output, standing
-from teelog.cli.standing import Asked
-from teelog.errors import NotWitnessed, RefusedError, TeelogError, UnavailableError
+from teelog.cli import moment, online, output, standing
+from teelog.cli.standing import Asked, Standing
+from teelog.errors import NotEstablished, NotWitnessed, RefusedError, TeelogError, UnavailableError
 from teelog.index import keys
 from teelog.statement.names import Stream
 from teelog.statement.status import Status
 
 PAUSE = 0.5  # seconds between two looks at the index
+MAX_OLDER = 1_000  # statuses before the last one that are looked at, newest first
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
     """size, index_size: of the main log and of the index log that are published and cover the status.
 
-    by: POSIX seconds; from then on no verifier whose view of the log may be as old as the status before said, or newer,
-    goes by that one. None: there was none.
+    by: POSIX seconds; from then on no verifier goes by a status before that one which allows what it does not, however
+    old the bundle is that somebody kept. None: there was no status before.
     """
 
     size: int
@@ -28,18 +29,19 @@ class Bound:
     by: int | None
 
 
-def wait(asked: Asked, stream: Stream, index: int, before: Status | None) -> Bound:
+def wait(asked: Asked, stream: Stream, index: int) -> Bound:
     """Returns once the log's index shows that the entry at ``index``, or a later one, is the stream's last status.
 
-    before: the status that it replaced. Raises UnavailableError where that takes longer than the timeout.
+    Raises UnavailableError where that takes longer than the timeout.
     """
-    return online.run(_wait(asked, stream, index, before))
+    return online.run(_wait(asked, stream, index))
 
 
-async def _wait(asked: Asked, stream: Stream, index: int, before: Status | None) -> Bound:
+async def _wait(asked: Asked, stream: Stream, index: int) -> Bound:
     import asyncio
 
     from teelog.client.http import HttpClient
+    from teelog.client.indexed import Indexed
     from teelog.client.source import HttpSource
 
     state = online.open_state(asked.state_folder)
@@ -55,7 +57,8 @@ async def _wait(asked: Asked, stream: Stream, index: int, before: Status | None)
                 if last is not None and last.last >= index:
                     size, index_size = found.main.checkpoint.size, found.index.checkpoint.size
                     times = [line.timestamp or 0 for line in found.index.cosignatures.values()]
-                    return Bound(size, index_size, _by(max([int(time.time()), *times]), before))
+                    all_of_it = Standing(Indexed(found), found.main, found.index, source, http, state)
+                    return Bound(size, index_size, await _by(asked, all_of_it, stream, max([int(time.time()), *times])))
             except (UnavailableError, NotWitnessed, RefusedError) as error:
                 trouble = error  # no quorum yet, or the index has moved on: a matter of time
             if time.monotonic() + PAUSE >= deadline:
@@ -68,9 +71,39 @@ async def _wait(asked: Asked, stream: Stream, index: int, before: Status | None)
             await asyncio.sleep(PAUSE)
 
 
-def _by(seen: int, before: Status | None) -> int | None:
-    """Protocol section 1: T + A, and never after the next update that the status before promised."""
-    if before is None:
+async def _by(asked: Asked, found: Standing, stream: Stream, seen: int) -> int | None:
+    """Protocol section 1: T + A for each status that was there before, and never after the next update it promised.
+
+    A status counts in bundles that were cosigned before the one after it was seen: T is when that was, ``seen`` (POSIX
+    seconds) for the last one. A is its own ``max_age_s``: a later status does not shorten it.
+    """
+    from teelog.client.indexed import Indexed
+
+    history = found.history
+    assert isinstance(history, Indexed)
+    after = await history.status(stream)
+    if after is None or after.predicate.seq == 0:
         return None
-    promised = int(before.predicate.next_update_time.timestamp())
-    return max(seen, min(seen + before.predicate.max_age_s, promised))
+    last, allowed = after.predicate.seq, {item.release for item in after.predicate.allowed_now}
+    by = seen
+    for seq in range(last - 1, max(-1, last - 1 - MAX_OLDER), -1):
+        status = await history.status_number(stream, seq)
+        assert status is not None
+        if {item.release for item in status.predicate.allowed_now} - allowed and _until(seen, status) > by:
+            since = seen if seq == last - 1 else min(seen, await _replaced(asked, found, after, seen))
+            by = max(by, _until(since, status))
+        after = status
+    return by
+
+
+def _until(since: int, status: Status) -> int:
+    predicate = status.predicate
+    return min(since + predicate.max_age_s, int(predicate.next_update_time.timestamp()))
+
+
+async def _replaced(asked: Asked, found: Standing, after: Status, seen: int) -> int:
+    """When the quorum had seen ``after``; ``seen`` where nothing tells."""
+    try:
+        return await moment.effective_since(asked, found, after)
+    except NotEstablished:
+        return seen

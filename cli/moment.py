@@ -38,7 +38,7 @@ async def status_at(asked: Asked, found: Standing, stream: Stream, at: int) -> t
         middle = (low + high) // 2
         status = await found.history.status_number(stream, middle)
         assert status is not None
-        since = await _since(asked, found, status)
+        since = await effective_since(asked, found, status)
         if since <= at:
             chosen, low = (status, since), middle + 1
         else:
@@ -46,8 +46,11 @@ async def status_at(asked: Asked, found: Standing, stream: Stream, at: int) -> t
     return chosen
 
 
-async def _since(asked: Asked, found: Standing, status: Status) -> int:
-    """POSIX seconds at which the quorum had cosigned a checkpoint with this status in it. Verified against the log."""
+async def effective_since(asked: Asked, found: Standing, status: Status) -> int:
+    """POSIX seconds at which the quorum had cosigned a checkpoint with this status in it. Verified against the log.
+
+    Raises NotEstablished where nothing tells; what asking the log raises.
+    """
     from teelog.client.log import LogReader
 
     assert status.index is not None
