@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -21,12 +23,33 @@ from teelog.statement.release import ReleaseClaim
 @contextmanager
 def opened(path: Path) -> Iterator[Callable[[int], bytes]]:
     """How to read a file from its beginning, piece by piece. Raises UnavailableError."""
+    with _file(path) as file:
+        yield file.read
+
+
+@contextmanager
+def at_any_place(path: Path) -> Iterator[tuple[Callable[[int, int], bytes], int]]:
+    """How to read so many bytes of a file at an offset, and its size. Raises UnavailableError."""
+    with _file(path) as file:
+
+        def read(offset: int, size: int) -> bytes:
+            file.seek(offset)
+            piece = file.read(size)
+            if len(piece) != size:
+                raise UnavailableError(f"{path} became shorter while it was read")
+            return piece
+
+        yield read, os.fstat(file.fileno()).st_size
+
+
+@contextmanager
+def _file(path: Path) -> Iterator[BinaryIO]:
     try:
         # Not a pipe or a device, whose end may never come.
         if not path.is_file():
             raise UnavailableError(f"cannot read {path}", actual="not a file")
         with path.open("rb") as file:
-            yield file.read
+            yield file
     except OSError as error:
         raise UnavailableError(f"cannot read {path}", actual=error.strerror or str(error)) from error
 
