@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from teelog.evidence.report_data import commitment
-from teelog.testing import intel
+from teelog.testing import azure, intel, tpm
 from tests.commands import Ran
 from tests.story import INDEX, POLICY, World, world
 
@@ -69,7 +69,19 @@ def _sgx() -> Tee:
     return Tee(registers, newer, older, (_collateral("SGX"),), _roots("sgx"), {"provision_key": False})
 
 
-TEES: dict[str, Callable[[], Tee]] = {"tdx": _tdx, "sgx": _sgx}
+def _azure() -> Tee:
+    """Its hardware is SEV-SNP's; the guest's registers are those of the vTPM."""
+    vm = azure.Vm()
+    good, other = tpm.pcrs(), tpm.pcrs({4: b"\1" * 32})
+    registers = {f"pcr{number}": good[number].hex() for number in (4, 7, 9)}
+    pin = vm.roots().pins["Milan"].hex()
+    trust = f'[platform.azure]\nparavisor = ["{azure.PARAVISOR.hex()}"]\n[platform.azure.roots]\nMilan = "{pin}"\n'
+    chain = vm.machine().chain()
+    require: dict[str, object] = {"debug": False, "secure_boot": True, "console": False}
+    return Tee(registers, vm.evidence(ANSWER), vm.evidence(ANSWER, values=other), (chain,), trust, require)
+
+
+TEES: dict[str, Callable[[], Tee]] = {"tdx": _tdx, "sgx": _sgx, "azure": _azure}
 
 
 @pytest.fixture(scope="module")
