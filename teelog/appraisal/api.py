@@ -385,6 +385,7 @@ class _Steps:
         if _there(self.index):
             from teelog.appraisal import memory
 
-            authentic = self.held(Check.LOGGED) and self.held(Check.SIGNER)
+            # Step 10: "under a cosigned pair".
+            authentic = all(map(self.held, (Check.LOGGED, Check.SIGNER, Check.WITNESSED)))
             seen = memory.remember(seen, self.index, self.shown, self.latest if authentic else None)
         return seen

@@ -270,7 +270,7 @@ def test_a_stream_that_is_none_is_told_and_raises_nothing(stream: str):
     assert verdict[Check.ALLOWED_NOW].outcome is not Outcome.VERIFIED
 
 
-@pytest.mark.parametrize("check", [Check.LOGGED, Check.SIGNER])
+@pytest.mark.parametrize("check", [Check.LOGGED, Check.SIGNER, Check.WITNESSED])
 def test_a_status_that_only_a_waiver_lets_through_is_not_remembered(check: Check):
     story, release = told()
     verdict = judge(story.bundle(release), story.trust(), without={check})
@@ -278,3 +278,12 @@ def test_a_status_that_only_a_waiver_lets_through_is_not_remembered(check: Check
     assert verdict.seen is not None
     assert verdict.seen.statuses == {}
     assert len(verdict.seen.views) == 1
+
+
+def test_a_status_under_a_checkpoint_without_its_quorum_is_not_remembered():
+    story, release = told()
+    verdict = judge(story.bundle(release, by=()), story.trust())
+    assert verdict[Check.WITNESSED].outcome is Outcome.FAILED
+    assert verdict[Check.ALLOWED_NOW].outcome is Outcome.VERIFIED
+    assert verdict.seen is not None
+    assert verdict.seen.statuses == {}
