@@ -22,7 +22,7 @@ from teelog.index.trie import EMPTY_ROOT
 APPLICATION = 0x7465_6978
 VERSION = 1
 _CHECKPOINT = 16_384  # pages of the WAL, 64 MiB, until SQLite writes them to the file
-_CACHE = 16_384  # KiB of SQLite's own page cache
+_CACHE = 8_192  # KiB of SQLite's own page cache
 BUSY_TIMEOUT = 5.0  # seconds
 
 _TABLES = """

@@ -26,7 +26,7 @@ __all__ = ["RETAIN", "IndexReader", "IndexStore", "Lookup", "NotRetained", "Vers
 
 RETAIN = 120.0
 """Seconds for which a version is answered from after a newer one was published."""
-_CACHE = 2_048
+_CACHE = 512
 """Pages of pages that are kept decoded, about 4 KB each."""
 _WRITTEN = 512
 """Pages that are handed to SQLite together."""
