@@ -35,6 +35,7 @@ MAX_RSA_BITS = 4096
 
 PSS_SHA384 = "rsassa-pss-sha384-mgf1-sha384-salt48"
 ECDSA_SHA256, ECDSA_SHA384 = "ecdsa-sha256", "ecdsa-sha384"
+RSA_SHA256 = "rsassa-pkcs1-sha256"
 
 _COMMON_NAME = "2.5.4.3"
 _BASIC_CONSTRAINTS, _KEY_USAGE = "2.5.29.19", "2.5.29.15"
@@ -51,6 +52,7 @@ _PSS_FIELDS = b"\xa0\x0f" + _SHA384 + b"\xa1\x1c" + _MGF1 + b"\xa2\x03\x02\x01\x
 _ALGORITHMS = {
     _PSS_OID + b"\x30\x34" + _PSS_FIELDS: PSS_SHA384,
     _PSS_OID + b"\x30\x39" + _PSS_FIELDS + b"\xa3\x03\x02\x01\x01": PSS_SHA384,
+    bytes.fromhex("06092a864886f70d01010b0500"): RSA_SHA256,
     bytes.fromhex("06082a8648ce3d040302"): ECDSA_SHA256,
     bytes.fromhex("06082a8648ce3d040303"): ECDSA_SHA384,
 }
@@ -305,6 +307,8 @@ def _scheme(cert: x509.Certificate) -> str | None:
         mask = parameters.mgf._algorithm
         sha384 = isinstance(algorithm, hashes.SHA384) and isinstance(mask, hashes.SHA384)
         return PSS_SHA384 if sha384 and parameters._salt_length == 48 else None
+    if isinstance(parameters, padding.PKCS1v15):
+        return RSA_SHA256 if isinstance(cert.signature_hash_algorithm, hashes.SHA256) else None
     if isinstance(parameters, ec.ECDSA):
         algorithm = cert.signature_hash_algorithm
         if isinstance(algorithm, hashes.SHA256 | hashes.SHA384):
@@ -335,6 +339,8 @@ def issued(certificate: Certificate, issuer: Certificate) -> None:
         if certificate.scheme == PSS_SHA384 and isinstance(key, rsa.RSAPublicKey):
             pss = padding.PSS(padding.MGF1(hashes.SHA384()), 48)
             key.verify(certificate.signature, certificate.tbs, pss, hashes.SHA384())
+        elif certificate.scheme == RSA_SHA256 and isinstance(key, rsa.RSAPublicKey):
+            key.verify(certificate.signature, certificate.tbs, padding.PKCS1v15(), hashes.SHA256())
         elif certificate.scheme in (ECDSA_SHA256, ECDSA_SHA384) and isinstance(key, ec.EllipticCurvePublicKey):
             digest = hashes.SHA256() if certificate.scheme == ECDSA_SHA256 else hashes.SHA384()
             key.verify(certificate.signature, certificate.tbs, ec.ECDSA(digest))

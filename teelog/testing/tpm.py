@@ -15,12 +15,15 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
+from teelog.evidence import der
 from teelog.evidence.platform import Roots
 from teelog.evidence.tpm.quote import PCRS
 from teelog.testing import x509
 from teelog.testing.known_keys import rsa_key
+from teelog.testing.sev_snp import NOT_AFTER, NOT_BEFORE
 
 LABEL = "fake TPM"
+ROOT, AUTHORITY = "TPM root", "TPM authority"
 FIRMWARE = 0x2019102300163636
 SHA256_BANK, SHA384_BANK = 0x000B, 0x000C
 QUOTE = 0x8018
@@ -133,12 +136,41 @@ class Tpm:
         }
         return json.dumps(made).encode()
 
+    def certificate(
+        self, *, usage: bytes = b"\x07\x80", not_after: int = NOT_AFTER, rogue: bool = False, common_name: str = "TPM"
+    ) -> bytes:
+        """DER of a certificate for its key, by `authority`. usage: bits of its key usage."""
+        extensions = (
+            ("2.5.29.19", True, x509.tlv(der.SEQUENCE)),
+            ("2.5.29.15", True, x509.tlv(der.BIT_STRING, usage)),
+        )
+        made = x509.Draft(common_name, AUTHORITY, self.spki(), NOT_BEFORE, not_after, 3, extensions)
+        return made.sign_ecdsa(_authority_key("rogue" if rogue else AUTHORITY))
+
     def roots(self) -> Roots:
         """Its key, pinned."""
         return Roots({LABEL: hashlib.sha256(self.spki()).digest()})
 
     def other(self, **changes: object) -> Tpm:
         return replace(self, **changes)  # type: ignore[arg-type]
+
+
+@cache
+def authority(name: str = AUTHORITY) -> bytes:
+    """DER of the authority for keys, or of the ROOT above it."""
+    spki = x509.ecdsa_spki(_authority_key(name))
+    serial = 1 if name == ROOT else 2
+    made = x509.Draft(name, ROOT, spki, NOT_BEFORE, NOT_AFTER, serial, x509.AUTHORITY)
+    return made.sign_ecdsa(_authority_key(ROOT))
+
+
+def _authority_key(name: str) -> EllipticCurvePrivateKey:
+    return x509.p256_key(b"tpm " + name.encode())
+
+
+def root() -> Roots:
+    """ROOT, pinned."""
+    return Roots({ROOT: hashlib.sha256(authority(ROOT)).digest()})
 
 
 def _ecdsa() -> EllipticCurvePrivateKey:

@@ -6,16 +6,18 @@ import hashlib
 import json
 import random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from teelog.errors import ConfigError, MalformedError, NotEstablished
-from teelog.evidence import json_object, platform, report_data
+from teelog.errors import ConfigError, MalformedError, NotEstablished, SignatureError
+from teelog.evidence import certificates, json_object, platform, report_data
 from teelog.evidence.platform import Expected
 from teelog.evidence.tpm import Tpm, event_log
 from teelog.evidence.tpm import quote as quotes
 from teelog.testing import tpm, tpm_cases
+from teelog.testing.sev_snp import NOW, pem
 from teelog.testing.tpm_cases import NONCE, TPM
 from teelog.verdict import Check, Outcome
 from tests.vectors import vectors
@@ -23,6 +25,7 @@ from tests.vectors import vectors
 CASES = {case.name: case for case in tpm_cases.cases()}
 GOOD = [name for name, case in CASES.items() if case.check is None]
 REFUSED = (MalformedError, NotEstablished)
+AUTHORITIES = (tpm.authority(), tpm.authority(tpm.ROOT))
 REAL = "tpm/trustee/tpm_evidence.json"
 REAL_KEY = "a517f03ffdaee469aef1a19569547e330726335d0461c3ef6383409c6295679e"
 EVENTS = ((0, b"firmware"), (4, b"loader"), (7, b"keys"), (4, b"kernel"), (9, b"initrd"))
@@ -55,6 +58,44 @@ def test_without_a_pinned_key_a_quote_is_anybodys():
     finding = platform.parse(TPM.evidence(NONCE)).hardware([], 0)
     assert finding.outcome is Outcome.NOT_ESTABLISHED
     assert TPM.roots().pins[tpm.LABEL].hex() in str(finding.cause)
+
+
+CERTIFIED = {
+    "good": (None, TPM.certificate()),
+    "expired": ("has expired", TPM.certificate(not_after=NOW - 1)),
+    "key-that-decrypts": ("none for a key that signs", TPM.certificate(usage=b"\x05\x20")),
+    "rogue-authority": ("not signed by the key of", TPM.certificate(rogue=True)),
+    "of-another-key": ("no certificate for it", TPM.other(key="rogue").certificate()),
+}
+
+
+@pytest.mark.parametrize("name", CERTIFIED)
+def test_a_key_may_be_certified_below_a_pinned_root(name: str):
+    cause, leaf = CERTIFIED[name]
+    evidence = platform.parse(TPM.evidence(NONCE))
+    for files in ([leaf, tpm.authority(), tpm.authority(tpm.ROOT)], [b"".join(map(pem, (leaf, *AUTHORITIES)))]):
+        finding = evidence.hardware(files, NOW, tpm.root())
+        assert finding.outcome is (Outcome.FAILED if cause else Outcome.VERIFIED)
+        assert (cause or "None") in str(finding.cause)
+
+
+def test_a_chain_without_its_root_or_to_another_root_fails():
+    evidence = platform.parse(TPM.evidence(NONCE))
+    for files in ([TPM.certificate()], [TPM.certificate(), AUTHORITIES[0]]):
+        assert "does not chain" in str(evidence.hardware(files, NOW, tpm.root()).cause)
+    files = [TPM.certificate(), *AUTHORITIES]
+    assert evidence.hardware(files, NOW, platform.Roots({"x": bytes(32)})).outcome is Outcome.FAILED
+    assert evidence.hardware([b"no certificate"], NOW, tpm.root()).outcome is Outcome.FAILED
+    assert evidence.hardware([*files, *files, *files], NOW, tpm.root()).outcome is Outcome.FAILED
+
+
+def test_a_real_clouds_authority_for_such_keys_is_read_and_chains_to_its_root():
+    files = [f"evidence/tpm/go-tpm-tools/gcp_ek_ak_ca_{name}.crt" for name in ("intermediate_v3", "root")]
+    below, above = (certificates.load_cert(vectors(each).read_bytes()) for each in files)
+    assert certificates.by_hand(below.der) == below
+    certificates.issued(below, above)
+    with pytest.raises(SignatureError):
+        certificates.issued(msgspec.structs.replace(below, tbs=below.tbs + b"\0"), above)
 
 
 def test_registers_are_those_that_were_quoted():

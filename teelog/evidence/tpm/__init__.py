@@ -1,19 +1,22 @@
 """Quotes of a TPM 2.0: container.py (the file), quote.py (bytes to fields, signature), answers.py (freshness, binding),
 policy.py (fields against a policy), event_log.py (what explains the registers).
 
-There is no public root that all TPMs chain to: an attestation key is believed if its fingerprint is pinned.
+There is no public root that all TPMs chain to: an attestation key is believed if it is pinned, or certified below a
+pinned root (chain.py).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from teelog.errors import TeelogError, UntrustedKey
+from teelog.errors import TeelogError
+from teelog.evidence.certificates import utc
 from teelog.evidence.platform import NOTHING, Expected, Roots
-from teelog.evidence.tpm import answers, container, event_log, policy
+from teelog.evidence.tpm import answers, chain, container, event_log, policy
 from teelog.evidence.tpm import quote as quotes
+from teelog.evidence.tpm.chain import Believed
 from teelog.evidence.tpm.container import Container
 from teelog.verdict import Check, Finding, failed, not_established, verified
 
@@ -49,8 +52,7 @@ class Tpm:
         return {"ak_sha256": self.fingerprint, **quotes.fields(self.parsed.quoted.quote), **self.registers}
 
     def hardware(self, endorsements: Sequence[bytes], now: int, roots: Roots | None = None) -> Finding:
-        """roots: label -> SHA-256 of an attestation key's SPKI DER; there are none built in. Quotes hold no date."""
-        del endorsements, now
+        """roots: see `chain.verify`; there are none built in. Quotes hold no date."""
         quoted = self.parsed.quoted
         try:
             quotes.verify(quoted.quote, quoted.signature, self.parsed.key)
@@ -59,24 +61,14 @@ class Tpm:
                 return not_established(
                     Check.HARDWARE, f"no attestation key is pinned, so this one is anybody's ({self.fingerprint.hex()})"
                 )
-            label = self._label(roots)
+            found = chain.verify(quotes.spki(self.parsed.key), endorsements, now, roots)
         except TeelogError as error:
             return failed(Check.HARDWARE, error)
         return verified(
             Check.HARDWARE,
-            f"TPM whose attestation key is pinned as {label} ({self.fingerprint.hex()})",
-            "that this key is a TPM's is the word of whoever pinned it: no certificate was asked for",
-            "the quote covers the registers below",
-        )
-
-    def _label(self, roots: Roots) -> str:
-        for label, pin in roots.pins.items():
-            if pin == self.fingerprint:
-                return label
-        raise UntrustedKey(
-            "the attestation key is not a pinned one",
-            expected=" or ".join(pin.hex() for pin in roots.pins.values()),
-            actual=self.fingerprint.hex(),
+            *_established(found, self.fingerprint),
+            "trust anchor supplied by the user: TPMs have no common root",
+            "the attestation key signed the quote, which covers the registers",
         )
 
     def configuration(self, floor: Mapping[str, object] = NOTHING, require: Mapping[str, object] = NOTHING) -> Finding:
@@ -91,6 +83,17 @@ class Tpm:
     def replay(self, log: bytes) -> Finding:
         """See `teelog.evidence.platform.Logged.replay`: a TCG event log against the PCRs."""
         return event_log.compare(log, self.registers)
+
+
+def _established(found: Believed, fingerprint: bytes) -> Iterator[str]:
+    certificate = found.certificate
+    if certificate is None:
+        yield f"TPM whose attestation key is pinned as {found.label} ({fingerprint.hex()})"
+        yield "that this key is a TPM's is the word of whoever pinned it"
+    else:
+        yield f"TPM {certificate.common_name}, chain to the root pinned as {found.label}"
+        yield f"its certificate is valid until {utc(certificate.not_after)}"
+        yield "revocation: not checked, no list was given"
 
 
 def looks_like(raw: bytes) -> bool:
