@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -204,3 +205,23 @@ async def test_long_entries_are_mapped_in_steps_between_which_others_have_their_
     await Audit(names, anew, Memory([]), Memory(ledger.entries)).reach(ledger.checkpoint(), b"")
     assert anew.entries.size == 41
     anew.close()
+
+
+async def test_leaves_are_confirmed_one_at_a_time_between_which_others_have_their_turn(tmp_path: Path) -> None:
+    ledger = story(0)
+    for _ in range(200):
+        ledger.add_leaf(ledger.honest.root(), ledger.checkpoint())
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    waiting = asyncio.create_task(others())
+    rebuilt = await follow(tmp_path, ledger)
+    waiting.cancel()
+    assert rebuilt.confirmed.leaves.size == 200
+    rebuilt.close()
+    assert turns >= 200
