@@ -147,6 +147,7 @@ MODULES: Mapping[str, str] = MappingProxyType(
         "cca": "teelog.evidence.cca",
         "azure": "teelog.evidence.azure",
         "tpm": "teelog.evidence.tpm",
+        "nvidia": "teelog.evidence.nvidia",
     }
 )
 """The platforms that this version appraises: the names of statements and of the trust file -> the module of each."""
