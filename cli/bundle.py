@@ -22,7 +22,7 @@ from teelog.statement.names import Stream
 from teelog.statement.status import StatusPredicate
 from teelog.tlog import note
 from teelog.tlog.checkpoint import Checkpoint, parse_body
-from teelog.verdict import NotVerified, Outcome, Verdict
+from teelog.verdict import OF_EVIDENCE, NotVerified, Outcome, Verdict
 
 
 @click.group()
@@ -116,15 +116,13 @@ def show(file: str, trust_file: str | None) -> None:
             trust=trust,
             expect=expect,
             now=int(time.time()),
-            without=bundle_refresh.OF_EVIDENCE,
+            without=OF_EVIDENCE,
         )
         bad = findings.failing(verdict)
         said = f"bundle of {_describe(parsed)}"
         (output.ok if verdict_is_good(verdict) else output.fail)(said if bad is None else f"{said}: {bad}")
     shown = (
-        []
-        if verdict is None
-        else findings.lines(each for each in verdict.findings if each.check not in bundle_refresh.OF_EVIDENCE)
+        [] if verdict is None else findings.lines(each for each in verdict.findings if each.check not in OF_EVIDENCE)
     )
     output.result(
         [*lines(parsed), f"length        {len(data)} bytes", *(shown or ["nothing is verified here: --trust FILE"])],

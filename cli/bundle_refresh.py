@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from teelog.client.http import HttpClient
     from teelog.client.state import ClientState
 
-OF_EVIDENCE = frozenset({Check.HARDWARE, Check.CONFIGURATION, Check.FRESHNESS, Check.BINDING, Check.MEASUREMENT})
-"""Checks that a bundle says nothing about."""
 SOONER = 30.0  # seconds until the next attempt after one that failed, at most
 AGAIN, AGAIN_MOST = 0.5, 5.0  # seconds between attempts of one fetch, doubled each time
 

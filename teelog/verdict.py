@@ -43,6 +43,9 @@ class Check(enum.StrEnum):
 
 _CHECKS = tuple(Check)
 
+OF_EVIDENCE = frozenset({Check.HARDWARE, Check.CONFIGURATION, Check.FRESHNESS, Check.BINDING, Check.MEASUREMENT})
+"""What a bundle says nothing about. With these off, ``signer`` asks for the trust file's deny, min_svn and the time."""
+
 
 class Overall(enum.StrEnum):
     """Of all checks together."""

@@ -20,11 +20,11 @@ from teelog.client.log import TileCache
 from teelog.errors import (
     ConfigError,
     MalformedError,
-    NotWitnessed,
     RefusedError,
     SignatureError,
     TeelogError,
     UnavailableError,
+    VerificationError,
 )
 from teelog.index import keys
 from teelog.statement import dsse, names, status
@@ -36,10 +36,8 @@ from teelog.tlog.tiles import WIDTH
 from teelog.tlog.vkey import VerifierKey
 from teelog.tlog.witness import AddCheckpoint
 from teelog.trust import Trust
-from teelog.verdict import Check, NotVerified, Verdict
+from teelog.verdict import OF_EVIDENCE, NotVerified, Verdict
 
-OF_EVIDENCE = frozenset({Check.HARDWARE, Check.CONFIGURATION, Check.FRESHNESS, Check.BINDING, Check.MEASUREMENT})
-"""The checks that a bundle says nothing about. The trust file's deny, min_svn and the time are then asked by signer."""
 WITNESS_TIMEOUT = 10.0  # seconds
 MAX_KNOWN = 65_536
 """Statement ids that ``assemble`` keeps for its caller, about 250 bytes each."""
@@ -229,8 +227,9 @@ async def refresh(
 ) -> Refreshed:
     """The newest bundle of the same stream and release; from the log, else the same one, cosigned anew.
 
-    A log that answers and shows that the release is no longer allowed is believed: NotVerified. Raises UnavailableError
-    where neither the log nor enough witnesses can be reached; else as ``get``.
+    A log that answers and shows that the release is no longer allowed is believed: NotVerified. One that answers what
+    does not hold is as good as down. Raises UnavailableError where neither the log nor enough witnesses can be reached;
+    MisbehaviourError.
     """
     before = bundles.parse(file)
     stream = status.read(dsse.parse(before.status.entry).claimed()).stream
@@ -238,7 +237,8 @@ async def refresh(
     try:
         place = before.release.index
         return Refreshed(await get(http, url, trust, stream, release, now=now, seen=seen, cache=cache, place=place))
-    except (UnavailableError, NotWitnessed) as error:
+    except (UnavailableError, RefusedError, MalformedError, VerificationError) as error:
+        # Whoever stands in the log's place and answers nonsense shall not keep its witnesses from being asked.
         again = await cosign_again(http, trust, before)
         try:
             return Refreshed(check(again.encode(), trust, stream, now, seen), error)

@@ -23,10 +23,10 @@ from teelog import Expect, Outcome, Trust
 from teelog.appraisal.api import appraise
 from teelog.appraisal.inputs import Seen
 from teelog.bundle import Bundle
-from teelog.client.bundle import OF_EVIDENCE
 from teelog.errors import MisbehaviourError
 from teelog.keys import Algorithm
 from teelog.testing.ledger import Cosigner
+from teelog.verdict import OF_EVIDENCE
 from tests.appraisal import attacks, malformed
 from tests.appraisal.story import LATER, NOW, STREAM, TRUST_FILE, Story, current, files_of, grace, told
 from tests.statement import make

@@ -11,8 +11,8 @@ from unittest.mock import patch
 import teelog
 from teelog.appraisal.api import verify
 from teelog.appraisal.inputs import Expect
-from teelog.client.bundle import OF_EVIDENCE
 from teelog.keys import PublicKey
+from teelog.verdict import OF_EVIDENCE
 from tests.appraisal.story import NOW, STREAM, Story, current
 from tests.bench.ratio import Row, Settings, interleave, quotients
 

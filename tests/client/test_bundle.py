@@ -20,7 +20,7 @@ from teelog.errors import RefusedError, TeelogError, UnavailableError
 from teelog.testing.ledger import Cosigner
 from teelog.tlog import note
 from teelog.tlog.witness import SIZE_TYPE, encode_answer, encode_conflict, parse_add_checkpoint
-from teelog.verdict import NotVerified
+from teelog.verdict import OF_EVIDENCE, NotVerified
 from tests.appraisal.story import NOW, STREAM, Story, current, grace, told
 from tests.client.peers import Asked, Peer, Reply, peer
 from tests.client.served import Served
@@ -99,7 +99,7 @@ def test_a_bundle_from_the_log_is_the_one_that_the_ledger_makes(world: World):
     assert got.bundle == world.served.view.bundle(STREAM, release)  # type: ignore[union-attr]
     assert bundles.parse(got.file) == got.bundle
     assert got.verdict.overall is Overall.VERIFIED_WITH_WAIVERS
-    assert {got.verdict[check].outcome for check in Check if check not in client.OF_EVIDENCE} == {Outcome.VERIFIED}
+    assert {got.verdict[check].outcome for check in Check if check not in OF_EVIDENCE} == {Outcome.VERIFIED}
 
 
 def test_of_several_releases_one_must_be_named(world: World):
@@ -247,6 +247,16 @@ def test_without_the_log_its_witnesses_keep_the_same_bundle_fresh_for_three_max_
         file = new.found.file
         assert fresh_until(new.found.bundle, world.trust()) == world.time + DAY
     assert bundles.parse(file).status == bundles.parse(world.get().file).status
+
+
+@pytest.mark.parametrize("answer", [b"nonsense", Reply(status=404), b"log.example/tee/index/v1\n1\n"])
+def test_a_log_that_answers_nonsense_keeps_no_bundle_from_its_witnesses(world: World, answer: bytes | Reply):
+    file = world.get().file
+    world.time = NOW + DAY
+    world.log.answers["/index/checkpoint"] = answer
+    new = world.refresh(file, NOW + DAY + 60)
+    assert new.by_witnesses is not None
+    assert fresh_until(new.found.bundle, world.trust()) == world.time + DAY
 
 
 def test_a_quorum_of_witnesses_is_enough_and_fewer_are_not(world: World):
