@@ -214,7 +214,7 @@ def _verified(signed: Draft, now: _Now) -> Namespace:
             f"this does not follow the last version of {last.name} on the log",
             expected=f"a change of version {last.version}, {last.statement_id}",
             actual=f"version {_predicate(signed).version}, after {_predicate(signed).prev or 'none'}",
-            hint=f"teelog namespace show {last.name} tells the index of version {last.version}; teelog entry INDEX --raw FILE",
+            hint=f"teelog namespace show {last.name} tells its index; teelog entry INDEX --raw FILE",
         )
     return namespace.verify_next(signed.envelope, now.current)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from teelog.cli import online, output, statements
+from teelog.cli import ended, online, output, statements
 from teelog.cli import policy as policies
 from teelog.cli import trust as trusts
 from teelog.errors import (
@@ -240,14 +240,19 @@ async def current_index(
 
     from teelog.tlog.policy import verify_checkpoint
 
-    size = verify_checkpoint(await source.checkpoint(), asked.main).checkpoint.size
+    head = verify_checkpoint(await source.checkpoint(), asked.main).checkpoint
+    size = head.size
     deadline = time.monotonic() + (asked.timeout if complete else min(asked.timeout, PATIENCE))
     while True:
         found = await open_index(asked, source, http, state)
         covered = found.main.checkpoint.size
         if covered >= size:
             return found
-        if time.monotonic() + PAUSE >= deadline:
+        end = await ended.told(source, head) if covered == size - 1 else None
+        if end is not None and complete:
+            raise end
+        # Semantic witnesses sign nothing more for a log that has ended: no waiting helps.
+        if end is not None or time.monotonic() + PAUSE >= deadline:
             break
         await asyncio.sleep(PAUSE)
     if complete:

@@ -41,12 +41,12 @@ class Growing:
             self.ledger, held = Ledger(), 0
         for entry in self.entries[held:]:
             self.ledger.append(entry)
+        fallback = self.peer.fallback
         served = Served(self.peer, self.ledger)
         self.peer.answers["/entries"] = self._take
         self.peer.answers["/entries/batch"] = self._take_all
         view = self.ledger.publish(int(time.time()))
         index = {path: data for path, data in self.peer.answers.items() if path.startswith("/index/")}
-        fallback = self.peer.fallback
         served.show(view)
         if self.lag:
             self.peer.answers.update(index)

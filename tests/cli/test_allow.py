@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from teelog.statement import dsse, status
+from teelog.statement import dsse, log_policy, status
 from teelog.statement.namespace import Role
 from tests.cli.growing import Growing, growing
 from tests.client.peers import Reply
@@ -301,6 +301,20 @@ def test_the_trust_file_gives_both_policies(log: Growing):
     log.run("release", "allow", "1.4.1.json", "--key", "status.key", "--trust", "trust.toml", "--yes")
     ran = log.run("release", "list", STREAM, "--trust", "trust.toml")
     assert "by the index" in ran.text
+
+
+def test_a_log_that_has_ended_takes_nothing_and_lets_nobody_wait(log: Growing):
+    """No index covers the policy that ended it: semantic witnesses have stopped."""
+    allow(log, "1.4.1.json")
+    log.lag = True
+    end = log_policy.Frozen("log2.example/tee")
+    prev = dsse.parse(log.entries[0]).statement_id
+    log.entries.append(make.log_policy_file(version=1, prev=prev, frozen=end))
+    log.serve()
+    ran = log.run("release", "allow", "1.4.2.json", *BY_INDEX, "--yes", "--timeout", "1h", code=1)
+    assert "log.example/tee has ended" in ran.stderr
+    assert "actual: its streams go on at log2.example/tee" in ran.stderr
+    assert listed(log, "--index-policy", "index.policy", "--timeout", "1h") == ["1.4.1"]
 
 
 def test_an_index_policy_of_another_log_is_6(log: Growing):
