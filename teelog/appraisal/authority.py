@@ -54,6 +54,7 @@ class Read:
 
 
 def read_release(entry: bytes) -> Read | MalformedError:
+    """A release's file, or what is wrong with its form."""
     try:
         envelope = dsse.parse(entry)
         return Read(envelope, release.read(envelope.claimed()))

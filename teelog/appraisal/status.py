@@ -35,6 +35,7 @@ class ReadStatus:
 
 
 def read(entry: bytes, index: int) -> ReadStatus | MalformedError:
+    """A status's file, or what is wrong with its form. index: as its proof claims it."""
     try:
         envelope = dsse.parse(entry)
         return ReadStatus(envelope, status.read(envelope.claimed()), index)

@@ -179,6 +179,7 @@ def own_keys(fault: IndexFault) -> tuple[VerifierKey, ...]:
 
 
 def neighbour(position: int, index: int, path: Sequence[bytes]) -> Neighbour:
+    """An element beside the gap. position: in the list. index: of its entry. path: to the list's root."""
     return Neighbour(str(position), str(index), tuple(map(b64, path)))
 
 
@@ -191,6 +192,10 @@ def omission(
     after: Neighbour | None = None,
     claims: Sequence[Listed] = (),
 ) -> Omission:
+    """A list that skips ``entry``: the one under ``key``, None for no list at all, with the trie's proof of it.
+
+    before, after: the gap's neighbours, as far as there are any. claims: what shows that the entry takes effect.
+    """
     held = None if value is None else b64(value.encode())
     return Omission(entry, b64(key), b64(proof), held, before, after, tuple(claims))
 

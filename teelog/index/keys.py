@@ -27,6 +27,8 @@ MAX_KEYS_PER_ENTRY = 256
 
 
 class Kind(StrEnum):
+    """What a key is about (protocol section 4): its first component."""
+
     LOG_POLICY = "log-policy"
     NAMESPACE = "namespace"
     STATUS = "status"
