@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import tracemalloc
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -14,11 +16,12 @@ from teelog.evidence import platform
 from teelog.evidence.azure import hcl, policy
 from teelog.evidence.platform import Expected
 from teelog.statement import registers, require
-from teelog.testing import azure, azure_cases, tpm
+from teelog.testing import azure, azure_cases, intel, tpm
 from teelog.testing.azure import PARAVISOR, Vm
 from teelog.testing.azure_cases import FLOOR, NONCE, SNP, TDX
 from teelog.testing.sev_snp import NOW
 from teelog.verdict import Check, Outcome
+from tests.commands import teelog
 
 CASES = {case.name: case for case in azure_cases.cases()}
 REFUSED = (MalformedError, NotEstablished)
@@ -166,3 +169,45 @@ def test_A_48_whatever_a_member_holds_is_refused(value: object):
         data = azure.runtime_data(**{member: value})  # type: ignore[arg-type]
         with pytest.raises(REFUSED):
             platform.parse(SNP.evidence(NONCE, runtime=data), "azure")
+
+
+@pytest.mark.parametrize("item", ["[]", "{}", '""', "1", '{"a":[]}'])
+def test_A_48_a_file_of_many_small_things_costs_little_memory(item: str):
+    raw = f'{{"hcl_report":[{item}'.encode() + f",{item}".encode() * ((1 << 17) // (len(item) + 1) - 20) + b"]}"
+    tracemalloc.start()
+    try:
+        with pytest.raises(REFUSED):
+            platform.parse(raw, "azure")
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+
+
+AT = ("--at", "2026-09-22T00:00:00Z", "--historical", "--without", "binding")
+ROOTS = (f"Milan={SNP.roots().pins['Milan'].hex()}", f"intel={next(iter(TDX.roots().pins.values())).hex()}")
+
+
+@pytest.mark.parametrize("vm", [SNP, TDX], ids=lambda vm: vm.tee)
+def test_as_a_user_types_it(vm: Vm, tmp_path: Path):
+    events = ((0, b"firmware"), (4, b"loader"))
+    files = {
+        "vm.json": vm.evidence(NONCE, values=tpm.extended(events)),
+        "log": tpm.event_log(events),
+        "other.log": tpm.event_log(events[:1]),
+        "require.json": json.dumps({"paravisor": [PARAVISOR.hex()], "secure_boot": True}).encode(),
+        "chain.pem": vm.machine().chain(),
+        "collateral.json": intel.Platform().collateral("TDX"),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    shown = json.loads(teelog("evidence", "show", tmp_path / "vm.json", "--json").text)
+    assert (shown["platform"], shown["fields"]["hardware"], shown["verified"]) == ("azure", vm.tee, False)
+    given = ("--endorsement", tmp_path / "chain.pem") if vm is SNP else ("--collateral", tmp_path / "collateral.json")
+    root = ROOTS[vm is TDX]
+    words = ["evidence", "verify", tmp_path / "vm.json", *given, "--root", root, "--nonce", NONCE.hex(), *AT]
+    assert teelog(*words).code == 3  # nothing says which paravisors are good
+    wanted = [*words, "--require", tmp_path / "require.json", "--event-log"]
+    ran = teelog(*wanted, tmp_path / "log")
+    assert ran.code == 0
+    assert "pcr4" in ran.text
+    assert teelog(*wanted, tmp_path / "other.log").code == 1

@@ -62,7 +62,7 @@ class Azure:
         return {
             **hcl.fields(self.parsed.report),
             "hardware": self.machine.platform,
-            self.machine.platform: self.machine.fields(),
+            **{f"hardware_{name}": value for name, value in self.machine.fields().items()},
             "quote": quotes.fields(self.parsed.quoted.quote),
             **self.registers,
         }
