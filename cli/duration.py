@@ -33,7 +33,8 @@ class Duration(_Type):
         match = _DURATION.fullmatch(str(value))
         seconds = float(match[1]) * _UNIT[match[2]] if match else 0.0
         if not 0 < seconds <= MAX_SECONDS:
-            self.fail(f"{value} is not a duration such as 500ms, 60s, 10m, 24h or 7d", param, ctx)
+            limit = ", at most ten years" if match and seconds else ""
+            self.fail(f"{value} is not a duration such as 500ms, 60s, 10m, 24h or 7d{limit}", param, ctx)
         return seconds
 
 

@@ -12,6 +12,7 @@ from teelog.cli.proof import utc
 from teelog.tlog import fork as forks_format
 from teelog.tlog import note, vkey
 from teelog.tlog.checkpoint import parse_body
+from teelog.trust import INDEX_SUFFIX
 
 if TYPE_CHECKING:
     from teelog.witness.admin import Done
@@ -72,6 +73,8 @@ def add_log(
     texts = tuple(str(key) for key in keyref.load_vkeys(vkeys))
     indexed = () if main is None else tuple(str(key) for key in keyref.load_vkeys(main))
     done = admin.run(witness, admin.AddLog(texts, url, contact, per_day, add_key, replace_keys, indexed))
+    if main is None and not done.known and done.origin.endswith(INDEX_SUFFIX):
+        output.warn("this is a log's index: without --main only that it is append-only is vouched for, for ever")
     _report("changed" if done.known else "added", done)
 
 

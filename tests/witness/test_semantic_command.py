@@ -143,3 +143,10 @@ def test_fault_of_a_map_root_says_that_a_replay_decides(folder: Path) -> None:
         assert bent != path.read_bytes()
         path.write_bytes(bent)
         assert teelog("fork", "verify", path).code == 1
+
+
+def test_an_index_log_without_its_main_log_is_told_to_be_cosigned_unread(folder: Path) -> None:
+    with served() as log:
+        told = teelog("witness", "add-log", folder, str(log.index_log[0].verifier))
+        assert told.code == 0
+        assert "without --main" in told.stderr
