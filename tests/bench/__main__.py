@@ -35,6 +35,7 @@ ROWS: dict[str, Measure] = {
     "witness": witness.add_checkpoint,
     "bundle": bundle.library,
     "cold": cold.proof_verify,
+    "cold-verify": cold.verify,
     "evidence": evidence.sev_snp_report,
     "image": image.enclave_image,
 }
