@@ -10,16 +10,15 @@ from typing import TypeVar
 import click
 
 from teelog import strict
-from teelog.cli import files, findings, output
+from teelog.cli import evidence_fetch, evidence_input, files, findings, output
 from teelog.cli import trust as trusts
 from teelog.cli.duration import moment
 from teelog.errors import MalformedError
-from teelog.evidence import platform, report_data
+from teelog.evidence import report_data
 from teelog.evidence.platform import Evidence, Expected, Logged, Roots
 from teelog.statement import strict_json
 from teelog.verdict import Check, Finding, Outcome, Verdict, not_established, off
 
-MAX_EVIDENCE = 1 << 20  # bytes
 MAX_BOUND = 1 << 28  # bytes of a file given to --binds
 MAX_EVENT_LOG = 1 << 22  # bytes
 
@@ -33,6 +32,9 @@ def group() -> None:
     """Decode a TEE's evidence, and verify it by itself. What it should run is `teelog verify`'s question."""
 
 
+group.add_command(evidence_fetch.command)
+
+
 @group.command()
 @click.argument("file", metavar="EVIDENCE")
 @output.json_option
@@ -41,7 +43,7 @@ def show(file: str) -> None:
 
     Example: teelog evidence show report.bin
     """
-    evidence = platform.parse(files.read(file, MAX_EVIDENCE, "evidence"))
+    evidence = evidence_input.read(file)
     output.note("nothing of this is verified: that is what teelog evidence verify does")
     output.result(
         [
@@ -96,17 +98,6 @@ def _field(text: str) -> bytes:
     return value
 
 
-def _roots(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> Roots | None:
-    pins: dict[str, bytes] = {}
-    for value in values:
-        name, _, digest = value.partition("=")
-        try:
-            pins[name] = strict.unhex(digest, "root", 32)
-        except MalformedError as error:
-            raise click.BadParameter(str(error)) from error
-    return Roots(pins) if pins else None
-
-
 @group.command()
 @click.argument("file", metavar="EVIDENCE")
 @click.option(
@@ -125,14 +116,7 @@ def _roots(_context: click.Context, _parameter: click.Parameter, values: tuple[s
 @click.option("--binds", metavar="FILE", help="Public key (PEM) or output that the evidence must commit to.")
 @click.option("--at", metavar="TIME", callback=moment, help="Judge as of 2026-01-31, or with T12:00:00Z.")
 @click.option("--historical", is_flag=True, help="With --at: exit 0 for what was right then.")
-@click.option(
-    "--root",
-    "roots",
-    metavar="NAME=SHA256",
-    multiple=True,
-    callback=_roots,
-    help="Believe this root in place of the vendor's, such as Milan=<hex of its certificate's hash>; repeatable.",
-)
+@evidence_input.root_option
 @click.option(
     "--without",
     "without",
@@ -167,9 +151,9 @@ def verify(
         raise click.UsageError("--nonce and --report-data exclude each other")
     if historical and at is None:
         raise click.UsageError("--historical needs --at TIME")
-    evidence = platform.parse(files.read(file, MAX_EVIDENCE, "evidence"))
+    evidence = evidence_input.read(file)
     given = endorsements if collateral is None else (*endorsements, collateral)
-    certificates = [files.read(each, MAX_EVIDENCE, "endorsement") for each in given]
+    certificates = [files.read(each, evidence_input.MAX_EVIDENCE, "endorsement") for each in given]
     expected = Expected(nonce, report_data, None if binds is None else _bound(binds))
     as_of = None if at is None else int(at.timestamp())
     floor, trusted = _trusted(trust_file, evidence.platform)

@@ -6,7 +6,7 @@ Whatever is returned has been appraised as any verifier would, evidence apart.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import MutableMapping, Sequence
+from collections.abc import AsyncIterator, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from teelog import bundle as bundles
@@ -101,11 +101,13 @@ async def assemble(
     release: str | None = None,
     place: int | None = None,
     known: MutableMapping[int, str | None] | None = None,
+    most: int | None = None,
 ) -> Bundle:
     """The bundle, put together and not appraised. Raises as ``get``.
 
     place: where the release's entry is, if the caller knows; otherwise it is looked for. known: statement ids of this
-    log's entries by index, for who asks more than once; filled up to MAX_KNOWN.
+    log's entries by index, for who asks more than once; filled up to MAX_KNOWN. most: releases of the stream that are
+    looked at, None for all.
     """
     name = names.stream(stream).namespace
     owned = await _lookup(index, keys.namespace_key(name), f"the log has no namespace {name}")
@@ -115,7 +117,7 @@ async def assemble(
     wanted = release or _only(predicate)
     statements = _Statements(index, {} if known is None else known)
     if place is None or await statements.id_at(place) != wanted:
-        place = await _find(index, statements, stream, wanted, allowed.last)
+        place = await _find(index, statements, stream, wanted, allowed.last, most)
     versions = await index.elements(owned)
     included = await _include(index, [*versions, allowed.last, place])
     return Bundle(
@@ -151,20 +153,31 @@ def _only(predicate: StatusPredicate) -> str:
     return current[0]
 
 
-async def _find(index: RemoteIndex, statements: _Statements, stream: str, wanted: str, status_at: int) -> int:
+async def _find(
+    index: RemoteIndex, statements: _Statements, stream: str, wanted: str, status_at: int, most: int | None
+) -> int:
     """The entry of a release: from the newest one before the status on, as a status lists no later one."""
+    looked_at = 0
+    async for place in _from_the_status(index, stream, status_at):
+        if looked_at == most:
+            raise RefusedError(f"not among the newest {most} releases of {stream}", status=404, actual=wanted)
+        looked_at += 1
+        if await statements.id_at(place) == wanted:
+            return place
+    raise RefusedError(f"the log has no such release of {stream}", status=404, actual=wanted)
+
+
+async def _from_the_status(index: RemoteIndex, stream: str, status_at: int) -> AsyncIterator[int]:
     listed = await index.lookup(keys.release_key(stream))
     later = []
     if listed is not None:
         async for place in index.newest_first(listed):
-            if place > status_at:
+            if place < status_at:
+                yield place
+            else:
                 later.append(place)
-            elif await statements.id_at(place) == wanted:
-                return place
     for place in later:
-        if await statements.id_at(place) == wanted:
-            return place
-    raise RefusedError(f"the log has no such release of {stream}", status=404, actual=wanted)
+        yield place
 
 
 class _Statements:

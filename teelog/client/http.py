@@ -16,7 +16,7 @@ import re
 import socket
 import zlib
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from urllib.parse import urljoin, urlsplit
 
@@ -38,11 +38,15 @@ _BUSY = frozenset({408, 425, 429})
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A 2xx answer. body: decoded, within the limit asked for. content_type: as sent, in lower case."""
+    """A 2xx answer. body: decoded, within the limit asked for. content_type: as sent, in lower case.
+
+    headers: by their names in lower case; of several the last.
+    """
 
     status: int
     body: bytes
     content_type: str
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +184,8 @@ class HttpClient:
         async with self._session.request(method, url, headers=headers, data=body, allow_redirects=False) as response:
             if 200 <= response.status < 300 and response.status not in (202, 204, 206):
                 data = await _read(response, limit, url)
-                return Answer(response.status, data, response.headers.get("Content-Type", "").lower())
+                named = {name.lower(): value for name, value in response.headers.items()}
+                return Answer(response.status, data, named.get("content-type", "").lower(), named)
             location = response.headers.get("Location")
             if response.status in (301, 302, 303, 307, 308) and location and method == "GET":
                 return location

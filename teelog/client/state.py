@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from teelog.client import whole_file
 from teelog.errors import (
     ConfigError,
     MalformedError,
@@ -250,7 +251,7 @@ class ClientState:
         path = folder / f"{name}-{hashlib.sha256(data).hexdigest()[:16]}{suffix}"
         with self._locked():
             folder.mkdir(exist_ok=True)
-            _write(path, data)
+            whole_file.write(path, data)
         return path
 
     def _path(self, key: VerifierKey) -> Path:
@@ -310,23 +311,5 @@ def _replace(path: Path, data: bytes) -> None:
     """Keeps what was there as ``.prev``."""
     path.parent.mkdir(exist_ok=True)
     if path.exists():
-        _write(path.with_suffix(".prev"), path.read_bytes())
-    _write(path, data)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all, durably: temporary file, fsync, rename, fsync of the folder (R-19)."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        whole_file.write(path.with_suffix(".prev"), path.read_bytes())
+    whole_file.write(path, data)

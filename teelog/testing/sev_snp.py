@@ -50,6 +50,11 @@ def roots() -> Roots:
     return Roots({product: hashlib.sha256(authority("ark", product)).digest() for product in PRODUCTS}, ders)
 
 
+def revoked(product: str, start: int, end: int, serials: tuple[int, ...] = (), key: str = "root") -> bytes:
+    """DER of the root's list of revoked certificates. start, end: POSIX seconds; key: one of the known keys."""
+    return x509.revocation_list(f"ARK-{product}", key, start, end, serials)
+
+
 def tcb_bytes(tcb: Tcb) -> bytes:
     """TCB_VERSION in the layout that the presence of ``fmc`` tells."""
     if tcb.fmc is None:

@@ -179,12 +179,17 @@ def _signed(tbs: bytes, algorithm: bytes, signature: bytes) -> bytes:
 
 
 def revocation_list(
-    issuer: str, authority: ec.EllipticCurvePrivateKey, start: int, end: int, serials: Iterable[int] = ()
+    issuer: str, authority: ec.EllipticCurvePrivateKey | str, start: int, end: int, serials: Iterable[int] = ()
 ) -> bytes:
-    """DER of an RFC 5280 list. issuer: common name. start, end: POSIX seconds. serials: of revoked certificates."""
-    algorithm = ecdsa_algorithm(authority)
+    """DER of an RFC 5280 list. issuer: common name. authority: an ECDSA key, or one of the known RSA keys. start, end:
+    POSIX seconds. serials: of revoked certificates.
+    """
+    if isinstance(authority, str):
+        algorithm, spki = pss_algorithm(), rsa_spki(rsa_key(authority))
+    else:
+        algorithm, spki = ecdsa_algorithm(authority), ecdsa_spki(authority)
     entries = [tlv(der.SEQUENCE, integer(serial), time(start)) for serial in serials]
-    key_id = hashlib.sha1(ecdsa_spki(authority), usedforsecurity=False).digest()
+    key_id = hashlib.sha1(spki, usedforsecurity=False).digest()
     extensions = (
         ("2.5.29.35", False, tlv(der.SEQUENCE, tlv(0x80, key_id))),
         ("2.5.29.20", False, integer(1)),
@@ -199,6 +204,8 @@ def revocation_list(
         tlv(der.SEQUENCE, *entries) if entries else b"",
         tlv(0xA0, tlv(der.SEQUENCE, *_extensions(extensions))),
     )
+    if isinstance(authority, str):
+        return _signed(tbs, algorithm, pss_sign(rsa_key(authority), tbs))
     return _signed(tbs, algorithm, ecdsa_sign(authority, tbs))
 
 

@@ -45,6 +45,16 @@ def verify(
 
     Raises UntrustedKey, SignatureError, VerificationError, MalformedError.
     """
+    check_collateral(platform, issuer, root, collateral, now)
+    _check_quote(quote, platform)
+    return tcb.status(quote, platform, collateral.info, collateral.identity)
+
+
+def check_collateral(platform: Pck, issuer: Certificate, root: Certificate, collateral: Collateral, now: int) -> None:
+    """That collateral is signed to the pinned root and in force, and revokes nothing of the platform's chain.
+
+    Arguments and errors as of `verify`.
+    """
     _check_root(root, now)
     root_crl = crl.read(unhex(collateral.root_ca_crl, "root_ca_crl"))
     crl.check(root_crl, root, now)
@@ -54,8 +64,6 @@ def verify(
         (collateral.qe_identity, collateral.qe_identity_signature, collateral.qe_identity_issuers, collateral.identity),
     ):
         _check_statement(text, signature, issuers, dated, root, collateral, now)
-    _check_quote(quote, platform)
-    return tcb.status(quote, platform, collateral.info, collateral.identity)
 
 
 def _check_root(root: Certificate, now: int) -> None:

@@ -1,4 +1,4 @@
-"""Lists of revoked certificates, as Intel issues them with every collateral (RFC 5280 section 5)."""
+"""Lists of revoked certificates, which come with Intel's collateral, or from AMD's root (RFC 5280 section 5)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from teelog.errors import MalformedError, SignatureError, VerificationError
 from teelog.evidence.certificates import Certificate, utc
@@ -43,7 +43,7 @@ def check(found: x509.CertificateRevocationList, issuer: Certificate, now: int) 
     try:
         if found.issuer.public_bytes() != issuer.subject:
             raise VerificationError("a revocation list is another issuer's", expected=name)
-        if not isinstance(key, ec.EllipticCurvePublicKey) or not found.is_signature_valid(key):
+        if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey) or not found.is_signature_valid(key):
             raise SignatureError(f"a revocation list is not signed by the key of {name}")
         start = int(found.last_update_utc.timestamp())
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from teelog.errors import NotEstablished, UntrustedKey, VerificationError
+from teelog.errors import MalformedError, NotEstablished, UntrustedKey, VerificationError
 from teelog.evidence import certificates
 from teelog.evidence.certificates import Certificate
 from teelog.evidence.dcap import chain, crl, pck
@@ -88,6 +88,26 @@ def verify(quote: Quote, files: Sequence[bytes], now: int, roots: Roots) -> Plat
         status, advisories = chain.verify(quote, platform, issuer, root, collateral, now)
         found = replace(found, refusal=error.message)
     return replace(found, status=status, advisories=advisories)
+
+
+def check_collateral(quote: Quote, file: bytes, now: int, roots: Roots) -> None:
+    """That ``file`` is Intel's collateral for the quote's kind of platform, signed to the pinned root and in force.
+
+    The quote is not judged, nor what the collateral says of its platform. now: POSIX seconds. Raises as `verify`.
+    """
+    found = collaterals.read_all([file])
+    if not found:
+        raise MalformedError("this is no collateral of a quote")
+    leaf, issuer, root = _quote_chain(quote, roots)
+    platform = pck.read(leaf)
+    for issuers in (found[0].pck_crl_issuers, found[0].tcb_info_issuers, found[0].qe_identity_issuers):
+        _check_pinned(issuers[-1], roots)
+    _check_same_platform(quote, platform, found[0].info)
+    expected = "QE" if quote.header.tee_type == SGX else "TD_QE"
+    if found[0].identity.id != expected:
+        actual = found[0].identity.id[:20]
+        raise VerificationError("the collateral is for another quoting enclave", expected=expected, actual=actual)
+    chain.check_collateral(platform, issuer, root, found[0], now)
 
 
 def _quote_chain(quote: Quote, roots: Roots) -> tuple[Certificate, Certificate, Certificate]:
