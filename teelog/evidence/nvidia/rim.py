@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from cryptography import x509
 
 MAX_RIM = 1 << 17  # bytes; real ones have up to 25,685
-MAX_DEPTH = 16
 MAX_CHAIN = 6
 MAX_ALTERNATIVES = 64
 
