@@ -117,10 +117,12 @@ def _digests(reader: _Reader, sizes: Mapping[int, int], count: int) -> Iterator[
 
 
 class _Reader:
-    __slots__ = ("data", "place")
+    __slots__ = ("data", "place", "used")
 
     def __init__(self, data: bytes) -> None:
         self.data, self.place = data, 0
+        # Where zeros, or 0xff, begin that last to the end: found once, not at every event.
+        self.used = min(len(data.rstrip(b"\0")), len(data.rstrip(b"\xff")))
 
     def take(self, size: int) -> bytes:
         part = self.data[self.place : self.place + size]
@@ -134,12 +136,8 @@ class _Reader:
 
     def at_rest(self) -> bool:
         """At the end, or where nothing but the unused rest follows."""
-        head = self.data[self.place : self.place + 8]
-        if head.strip(b"\0") and head[:4] != _END.to_bytes(4):
-            return False
-        rest = self.data[self.place :]
-        if not rest.strip(b"\0") or not rest.strip(b"\xff"):
+        if self.place >= self.used:
             return True
-        if head[:4] == _END.to_bytes(4):
+        if self.data[self.place : self.place + 4] == _END.to_bytes(4):
             raise MalformedError("something follows the end of the log", where=_WHERE)
         return False

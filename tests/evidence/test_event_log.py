@@ -166,3 +166,9 @@ def test_A_48_no_bytes_raise_anything_else(rest: bytes):
             ccel.replay(log)
         except MalformedError:
             continue
+
+
+def test_A_48_a_log_of_empty_events_is_read_in_proportion_to_its_length():
+    empty = struct.pack("<IIII", 0, 0, 0, 0) * 60_000
+    with pytest.raises(MalformedError, match="more digests"):
+        event_log.parse((head() + empty).ljust(event_log.MAX_LOG, b"\1"))

@@ -5,6 +5,7 @@ Source: TCG PC Client platform firmware profile, sections 3.3.4 (initial values)
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 
 from teelog.errors import MalformedError
@@ -19,11 +20,15 @@ _LOCALITY = b"StartupLocality\0"
 _LOCALITIES = (0, 3, 4)
 
 
-def replay(log: bytes) -> Mapping[str, bytes]:
-    """``pcrN`` -> its value after the log's events, those only that it extends. Raises MalformedError."""
+def replay(log: bytes, algorithm: int = event_log.SHA256) -> Mapping[str, bytes]:
+    """``pcrN`` -> its value after the log's events, those only that it extends. Raises MalformedError.
+
+    algorithm: TPM_ALG_ID of the bank.
+    """
     events = event_log.parse(log)
-    start = {0: bytes(31) + bytes((_locality(events),))}
-    found = event_log.replay(events, event_log.SHA256, start)
+    size = hashlib.new(event_log.NAMES[algorithm]).digest_size
+    start = {0: _locality(events).to_bytes(size)}
+    found = event_log.replay(events, algorithm, start)
     strange = sorted(index for index in found if index >= PCRS)
     if strange:
         raise MalformedError("the event log extends a register that a TPM does not have", actual=strange[0])
