@@ -14,7 +14,18 @@ import click
 import msgspec
 
 from teelog import strict
-from teelog.cli import files, measure_cca, measure_event_log, measure_nitro, measure_sgx, measure_uki, measured, output
+from teelog.cli import (
+    files,
+    measure_cca,
+    measure_dm_verity,
+    measure_event_log,
+    measure_file,
+    measure_nitro,
+    measure_sgx,
+    measure_uki,
+    measured,
+    output,
+)
 from teelog.errors import MalformedError, TeelogError, UnavailableError
 from teelog.measure import kernel_hashes, launch_inputs, ovmf, sev_snp, vmsa
 from teelog.measure.kernel_hashes import KernelHashes
@@ -275,3 +286,5 @@ group.add_command(measure_cca.command)
 group.add_command(measure_sgx.command)
 group.add_command(measure_uki.command)
 group.add_command(measure_event_log.command)
+group.add_command(measure_dm_verity.command)
+group.add_command(measure_file.command)

@@ -20,11 +20,13 @@ import msgspec
 from teelog import strict
 from teelog.errors import MalformedError, NotEstablished
 from teelog.evidence import event_log
-from teelog.evidence.event_log import EV_NO_ACTION, MAX_EVENTS, MAX_LOG, NAMES, SHA1, SHA384, Event
+from teelog.evidence.event_log import EV_NO_ACTION, MAX_EVENTS, NAMES, SHA1, SHA384, Event
 from teelog.evidence.tdx import event_log as ccel
 from teelog.evidence.tpm import event_log as tpm
 from teelog.statement import strict_json
 
+MAX_LOG = event_log.MAX_LOG
+"""Bytes."""
 BANKS = {name: number for number, name in NAMES.items()}
 """Name -> TPM_ALG_ID."""
 
@@ -36,7 +38,7 @@ _WHERE = "event log"
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """form: ``ccel``, ``tpm``, ``tcg-1.2`` or ``dstack``. bank: name of the hash. registers: those that were extended."""
+    """form: ``ccel``, ``tpm``, ``tcg-1.2`` or ``dstack``. bank: name of the hash. registers: those extended."""
 
     form: str
     bank: str
