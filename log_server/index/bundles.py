@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 PATH = re.compile(r"/index/bundle/([^/]+/[^/]+/[^/]+)(?:/([0-9a-f]{64}))?")
 MEDIA_TYPE = "application/vnd.teelog.bundle+cbor"
+MAX_SEARCHED = 4_096
+"""Releases of a stream that one question may have read: a question is cheap, and anyone asks."""
 KEPT = 64
 """Bundles kept in memory, about 10 KiB each; a new checkpoint makes others of all of them."""
 
@@ -116,7 +118,7 @@ class Bundles:
         log = LogReader(DirectorySource(self._main.public), main.checkpoint.size, main.checkpoint.root)
         nobody = cast("HttpClient", None)
         local = Local(nobody, "this log", main, index, leaf, path, IndexLeaf.parse(leaf).map_root, log)
-        made = await assemble(local, wanted.stream, wanted.release, known=self._known)
+        made = await assemble(local, wanted.stream, wanted.release, known=self._known, most=MAX_SEARCHED)
         # The whole notes: whose lines count is for those to say who appraise it.
         return replace(made, main_checkpoint=main_note, index_checkpoint=index_note).encode()
 

@@ -167,6 +167,24 @@ def test_looking_for_a_release_reads_each_bundle_of_entries_once(world: World):
     assert len(bundles_read) < 10
 
 
+def test_a_search_may_be_bounded(world: World):
+    release = allowed(world)
+    for number in range(3):
+        world.story.release(f"2.{number}")
+    world.story.status(current(release))
+    world.publish()
+
+    async def ask(http: HttpClient, most: int) -> bytes:
+        trust = world.trust()
+        assert trust.index is not None
+        index = await open_index(http, world.log.url, trust.main, trust.index)
+        return (await client.assemble(index, STREAM, release, most=most)).release.entry
+
+    assert make.admit.classify(run(lambda http: ask(http, 4))).statement_id == release
+    with pytest.raises(RefusedError, match="not among the newest 3"):
+        run(lambda http: ask(http, 3))
+
+
 def test_who_asks_again_knows_the_releases_from_before(world: World):
     release = allowed(world)
     world.publish()
