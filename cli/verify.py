@@ -12,7 +12,8 @@ import click
 
 from teelog import strict
 from teelog.appraisal.api import appraise
-from teelog.appraisal.inputs import Expect, LoggedFile, Seen
+from teelog.appraisal.composite import MAX_PARTS
+from teelog.appraisal.inputs import Expect, LoggedFile, Part, Seen
 from teelog.cli import files, findings, memory, output
 from teelog.cli import trust as trusts
 from teelog.cli.duration import moment
@@ -67,8 +68,15 @@ def _stream(_context: click.Context, _option: click.Parameter, value: str) -> st
 
 
 @click.command()
-@click.option("--evidence", "evidence_file", metavar="FILE", help="What the TEE gave, raw.")
+@click.option(
+    "--evidence",
+    "evidence_files",
+    metavar="FILE",
+    multiple=True,
+    help="What the TEE gave, raw; then that of each part (GPU) to which the first commits, in order.",
+)
 @click.option("--endorsement", "endorsements", metavar="FILE", multiple=True, help="Its certificates; repeatable.")
+@click.option("--part-endorsement", "shared", metavar="FILE", multiple=True, help="The same for the parts; repeatable.")
 @click.option("--bundle", "bundle_file", metavar="FILE", help="All that the log says: teelog bundle get.")
 @click.option("--statement", "release_file", metavar="FILE", help="Without a bundle: the release.")
 @click.option("--proof", "proof_file", metavar="PROOF", help="The release's .tlog-proof.")
@@ -100,8 +108,9 @@ def _stream(_context: click.Context, _option: click.Parameter, value: str) -> st
 )
 @output.json_option
 def command(
-    evidence_file: str | None,
+    evidence_files: tuple[str, ...],
     endorsements: tuple[str, ...],
+    shared: tuple[str, ...],
     bundle_file: str | None,
     release_file: str | None,
     proof_file: str | None,
@@ -142,13 +151,15 @@ def command(
     if len(namespace_proofs) > len(namespaces) or (proof_file and not release_file):
         raise click.UsageError("a proof without its statement")
     trust = trusts.load(trust_file)
+    _check_parts(evidence_files, shared, nonce, frozenset(map(Check, without)) | trust.off)
     for platform in trust.roots:
         output.warn(f"{platform} hardware is judged by the trust file's own roots, not by the vendor's")
     state = _open_state(state_folder)
     seen = Seen() if state is None else memory.recall(state, trust)
     verdict = _appraise(
-        evidence=_read(evidence_file, MAX_EVIDENCE, "evidence"),
+        evidence=_read(evidence_files[0] if evidence_files else None, MAX_EVIDENCE, "evidence"),
         endorsements=[files.read(path, what="endorsement") for path in endorsements],
+        parts=_parts(evidence_files[1:], shared),
         bundle=_read_bundle(bundle_file),
         release=_logged(release_file, proof_file),
         namespaces=[
@@ -170,6 +181,20 @@ def command(
         _write_result(verdict, result_key, result_out, verifier or stream.partition("/")[0])
     _report(verdict, historical, result_out)
     findings.check(verdict, historical, _hint(verdict, state, trust, of_bundle=bundle_file is not None))
+
+
+def _check_parts(files_: tuple[str, ...], shared: tuple[str, ...], nonce: bytes | None, off: frozenset[Check]) -> None:
+    if len(files_) > 1 + MAX_PARTS:
+        raise click.UsageError(f"--evidence: at most {MAX_PARTS} parts")
+    if len(files_) > 1 and (nonce is None or Check.FRESHNESS in off):
+        raise click.UsageError("several --evidence go with --nonce and the check freshness: nothing else binds them")
+    if shared and len(files_) < 2:
+        raise click.UsageError("--part-endorsement goes with a second --evidence")
+
+
+def _parts(paths: tuple[str, ...], shared: tuple[str, ...]) -> list[Part]:
+    endorsements = [files.read(path, what="endorsement") for path in shared]
+    return [Part(files.read(path, MAX_EVIDENCE, "evidence"), endorsements) for path in paths]
 
 
 def _read(path: str | None, limit: int, what: str) -> bytes | None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from teelog import trust
     from teelog.appraisal.api import appraise, verify
-    from teelog.appraisal.inputs import Expect, LoggedFile, Seen
+    from teelog.appraisal.inputs import Expect, LoggedFile, Part, Seen
     from teelog.errors import MisbehaviourError, TeelogError
     from teelog.trust import Trust
     from teelog.verdict import Check, Finding, NotVerified, Outcome, Overall, Verdict
@@ -32,6 +32,7 @@ __all__ = [
     "NotVerified",
     "Outcome",
     "Overall",
+    "Part",
     "Seen",
     "TeelogError",
     "Trust",
@@ -45,7 +46,7 @@ __all__ = [
 _HOME = {
     "appraise": "teelog.appraisal.api",
     "verify": "teelog.appraisal.api",
-    **dict.fromkeys(("Expect", "LoggedFile", "Seen"), "teelog.appraisal.inputs"),
+    **dict.fromkeys(("Expect", "LoggedFile", "Part", "Seen"), "teelog.appraisal.inputs"),
     **dict.fromkeys(("MisbehaviourError", "TeelogError"), "teelog.errors"),
     "Trust": "teelog.trust",
     **dict.fromkeys(("Check", "Finding", "NotVerified", "Outcome", "Overall", "Verdict"), "teelog.verdict"),

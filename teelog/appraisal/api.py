@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeGuard, TypeVar
 
-from teelog.appraisal import authority, log, match, tee
+from teelog.appraisal import authority, composite, log, match, tee
 from teelog.appraisal.authority import Chain, Read
-from teelog.appraisal.inputs import Expect, LoggedFile, Seen
+from teelog.appraisal.inputs import Expect, LoggedFile, Part, Seen
 from teelog.appraisal.log import Checkpoints, Head, Proven
 from teelog.appraisal.match import Variants
 from teelog.errors import MalformedError, TeelogError
@@ -42,6 +42,7 @@ def verify(
     *,
     evidence: bytes | None,
     endorsements: Sequence[bytes] = (),
+    parts: Sequence[Part] = (),
     bundle: bytes | None = None,
     release: LoggedFile | None = None,
     namespaces: Sequence[LoggedFile] = (),
@@ -59,6 +60,7 @@ def verify(
     verdict = appraise(
         evidence=evidence,
         endorsements=endorsements,
+        parts=parts,
         bundle=bundle,
         release=release,
         namespaces=namespaces,
@@ -77,6 +79,7 @@ def appraise(
     *,
     evidence: bytes | None,
     endorsements: Sequence[bytes] = (),
+    parts: Sequence[Part] = (),
     bundle: bytes | None = None,
     release: LoggedFile | None = None,
     namespaces: Sequence[LoggedFile] = (),
@@ -89,7 +92,8 @@ def appraise(
 ) -> Verdict:
     """Judges evidence against what a log holds and what the trust file allows: one finding for every check.
 
-    evidence: of a TEE, raw. endorsements: certificates that go with it (DER or PEM), as files.
+    evidence: of a TEE, raw. endorsements: certificates that go with it (DER or PEM), as files. parts: of composite
+    evidence, in the order in which the TEE's commits to them; ``expect`` then holds a nonce.
     bundle: the ``.teelog`` file, all that the log has to say. Or, in its place, release and namespaces: statements with
     their proofs; the namespace's versions in order, the pinned one among them; ``allowed-now`` is then not established.
     now: POSIX seconds. historical: ``now`` is not the present; the verdict is then ``verified-as-of`` at best.
@@ -101,20 +105,21 @@ def appraise(
 
     Raises MisbehaviourError (``evidence``: a fork proof, or two views that contradict each other) if the log or its
     index signed what cannot both be true; ValueError for a ``now`` outside 0..253402300799, for both a nonce and report
-    data, where one of them or ``binds`` is empty or a nonce longer than 64 bytes, and for a bundle beside release or
-    namespaces; no other error, whatever the bytes are.
+    data, where one of them or ``binds`` is empty or a nonce longer than 64 bytes, for a bundle beside release or
+    namespaces, and for parts that nothing would bind; no other error, whatever the bytes are.
     """
     if bundle is not None and (release is not None or namespaces):
         raise ValueError("a bundle holds release and namespaces: give one or the other")
     if not 0 <= now <= MAX_TIME:
         raise ValueError(f"now is not a time in POSIX seconds: {now}")
     steps = _Steps(frozenset(map(Check, without)) | trust.off, trust, expect, now, seen or Seen())
+    composite.check(parts, steps.expected, steps.off)
     if bundle is None:
         steps.take_files(release, namespaces)
     else:
         steps.take_bundle(bundle)
     steps.look_at_log()
-    steps.look_at_tee(evidence, endorsements)
+    steps.look_at_tee(evidence, endorsements, parts)
     steps.compare()
     return steps.verdict(now if historical else None)
 
@@ -294,8 +299,8 @@ class _Steps:
 
     # -- step 1: the evidence alone -----------------------------------------------------------------------------------
 
-    def look_at_tee(self, evidence: bytes | None, endorsements: Sequence[bytes]) -> None:
-        self.evidence = tee.parse(evidence)
+    def look_at_tee(self, evidence: bytes | None, endorsements: Sequence[bytes], parts: Sequence[Part]) -> None:
+        self.evidence = tee.parse(evidence, parts, self.trust)
         self.ask(Check.HARDWARE, lambda: tee.hardware(self.evidence, endorsements, self.now, self.trust.roots))
         self.ask(Check.FRESHNESS, lambda: self._of_tee(Check.FRESHNESS, lambda it: it.freshness(self.expected)))
         self.ask(Check.BINDING, lambda: self._of_tee(Check.BINDING, lambda it: it.binding(self.expected)))

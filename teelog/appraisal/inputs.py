@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from teelog.evidence.platform import Expected
@@ -17,13 +17,21 @@ class LoggedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Evidence of a part of the machine, such as a GPU, to whose digest the machine's own commits; its endorsements."""
+
+    evidence: bytes = field(repr=False)
+    endorsements: Sequence[bytes] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Expect:
     """What the caller wants to hear.
 
     stream: NAMESPACE/PRODUCT/CHANNEL. nonce (1 to 64 bytes) or report_data (the platform's whole field): the challenge
     that the evidence must answer. binds: the bytes that it must commit to, a public key (SPKI DER) or an output.
-    parts: of composite evidence, in order. Without nonce and report_data, ``freshness`` is not established; without
-    binds, ``binding`` is not.
+    parts: bytes of which it must commit to the digests, in order, unless ``appraise`` is given the parts. Without nonce
+    and report_data, ``freshness`` is not established; without binds, ``binding`` is not.
     """
 
     stream: str

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from teelog.appraisal import composite
+from teelog.appraisal.inputs import Part
 from teelog.errors import MalformedError, NotEstablished
 from teelog.evidence import platform
 from teelog.evidence.platform import Evidence, Roots
 from teelog.statement.release import Variant
+from teelog.trust import Trust
 from teelog.verdict import Check, Finding, Outcome, failed, not_established
 
 _WORST_FIRST = (Outcome.FAILED, Outcome.NOT_ESTABLISHED, Outcome.VERIFIED)
 
 
-def parse(evidence: bytes | None) -> Evidence | Finding:
+def parse(evidence: bytes | None, parts: Sequence[Part], trust: Trust) -> Evidence | Finding:
     """The evidence, or the finding that stands for ``hardware`` because there is none to be read."""
     if evidence is None:
         return not_established(Check.HARDWARE, "no evidence was given")
     try:
-        return platform.parse(evidence)
+        return composite.join(platform.parse(evidence), parts, trust)
     except NotEstablished as error:
         return not_established(Check.HARDWARE, error.message)
     except MalformedError as error:
