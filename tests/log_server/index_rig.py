@@ -19,6 +19,7 @@ from teelog.index.trie import Trie
 from teelog.log_server.clock import SystemClock
 from teelog.log_server.create import create
 from teelog.log_server.directory import LogDirectory
+from teelog.log_server.read import published_size
 from teelog.statement.effective import MemoryState
 from teelog.statement.index_map import map_entry
 from teelog.tlog import rfc6962, tiles
@@ -136,13 +137,18 @@ class Client:
         return int(told.get("index_size", 0)), int(told.get("input_size", 0))
 
     async def until(self, size: int) -> int:
-        """Waits until the index covers ``size`` entries; the index size."""
+        """Waits until the index covers ``size`` entries; the index size. It is answered from before it is shown."""
         async with asyncio.timeout(30):
             while True:
                 index_size, input_size = await self.state()
-                if input_size >= size:
+                if input_size >= size and await self._shown() >= index_size:
                     return index_size
                 await asyncio.sleep(0.01)
+
+    async def _shown(self) -> int:
+        """The size of the index log's published checkpoint."""
+        status, body = await self.get("/index/checkpoint")
+        return published_size(body) if status == 200 else 0
 
     async def map_root(self, index_size: int) -> bytes:
         """Of the leaf index_size - 1, as a client finds it in the index log's bundles."""

@@ -85,13 +85,13 @@ async def test_a_stream_has_its_bundle_which_is_what_a_client_puts_together(log:
         stream = "/index/bundle/acme.example/inference/stable"
         await client.until(4)
         status, body = await client.get(stream)
-        assert (status, "nothing is allowed" in body.decode()) == (404, True)
+        assert (status, "nothing is allowed" in body.decode()) == (404, True), body
         allowed = make.status_file(allowed=make.allowed(ids[1]))
         assert (await post(session, server.url, allowed))[0] == 201
         size = await client.until(5)
         for path, entry in ((stream, second), (f"{stream}/{ids[1]}", second), (f"{stream}/{ids[0]}", first)):
             async with session.get(server.url + path) as response:
-                assert response.headers["Content-Type"] == bundle.MEDIA_TYPE
+                assert response.headers["Content-Type"] == bundle.MEDIA_TYPE, await response.text()
                 assert response.headers["Cache-Control"] == "no-store"
                 found = bundle.parse(await response.read())
             assert found.release.entry == entry
