@@ -185,7 +185,7 @@ def revocation_list(
     POSIX seconds. serials: of revoked certificates.
     """
     if isinstance(authority, str):
-        algorithm, spki = pss_algorithm(), rsa_spki(rsa_key(authority))
+        algorithm, spki = pss_algorithm(explicit_trailer=True), rsa_spki(rsa_key(authority))
     else:
         algorithm, spki = ecdsa_algorithm(authority), ecdsa_spki(authority)
     entries = [tlv(der.SEQUENCE, integer(serial), time(start)) for serial in serials]

@@ -23,14 +23,17 @@ from teelog.errors import (
     VerificationError,
 )
 from teelog.evidence import platform
+from teelog.evidence.dcap.evidence import Quoted
 from teelog.evidence.platform import Roots
 from teelog.testing import intel, nitro, sev_snp
+from teelog.testing.azure import Vm
 from teelog.testing.intel import Platform
 from teelog.testing.sev_snp import Machine
 from teelog.verdict import Outcome
 from tests.client import vendors
 from tests.client.peers import Peer, Reply, peer
 from tests.client.vendors import IN_FORCE, NOW, WEEK
+from tests.evidence import intel_real
 
 MACHINES = [Machine("Milan"), Machine("Genoa"), Machine("Turin")]
 PINS = Roots(sev_snp.roots().pins)
@@ -268,6 +271,24 @@ async def test_collateral_that_ran_out_is_fetched_anew(server: Peer, tmp_path: P
     assert [each.fetched for each in (await fetch(server, tmp_path, quote_of("tdx"))).files] == [True]
 
 
+@pytest.mark.parametrize("name", intel_real.ALL)
+async def test_real_collateral_in_the_answers_of_a_cache_becomes_the_file_that_the_quote_needs(
+    server: Peer, tmp_path: Path, name: str
+):
+    case = intel_real.load(name)
+    given = case.first()
+    evidence = platform.parse(case.raw)
+    assert isinstance(evidence, Quoted)
+    asked = pccs.wanted(evidence.quote)
+    vendors.cache(server, asked.fmspc, given.collateral, asked.kind, asked.authority)
+    async with HttpClient(10) as http:
+        found = await Fetching(http, tmp_path, given.now, url=server.url).fetch(evidence)
+    (path,) = found.endorsements
+    before, after = (evidence.hardware([each], given.now) for each in (given.collateral, path.read_bytes()))
+    assert after == before
+    assert (after.outcome is Outcome.VERIFIED) == (name in intel_real.GENUINE)
+
+
 COLLATERAL_LIES: dict[str, tuple[bytes, type[TeelogError]]] = {
     "another root": (PLATFORM.collateral(rogue=True, **IN_FORCE), UntrustedKey),
     "another kind of TEE": (PLATFORM.collateral("SGX", **IN_FORCE), VerificationError),
@@ -365,6 +386,19 @@ async def test_A_16_a_redirect_to_another_host_is_refused(server: Peer, tmp_path
         with pytest.raises(MalformedError, match="redirects"):
             await fetch(server, tmp_path, MILAN.report())
         assert elsewhere.asked == []
+
+
+@pytest.mark.parametrize("tee", ["sev-snp", "tdx"])
+async def test_for_a_guest_on_azure_its_machines_endorsements_are_fetched(server: Peer, tmp_path: Path, tee: str):
+    vm = Vm(tee)
+    evidence = platform.parse(vm.evidence())
+    vendors.amd(server, vm.machine())
+    vendors.pccs(server, PLATFORM, PLATFORM.collateral(**IN_FORCE))
+    roots = Roots(vm.roots().pins)
+    async with HttpClient(10) as http:
+        found = await Fetching(http, tmp_path, NOW, roots, server.url).fetch(evidence)
+    files = [path.read_bytes() for path in found.endorsements]
+    assert evidence.hardware(files, NOW, roots).outcome is Outcome.VERIFIED
 
 
 async def test_evidence_that_brings_its_chain_asks_nobody(server: Peer, tmp_path: Path):

@@ -42,7 +42,14 @@ def amd(server: Peer, machine: Machine) -> None:
 
 
 def pccs(server: Peer, platform: Platform, collateral: bytes, kind: str = "tdx", *, as_hex: bool = True) -> None:
-    """Fills in one collateral, cut into the answers that a PCCS gives."""
+    """Fills in a fake platform's collateral."""
+    cache(server, platform.fmspc.hex(), collateral, kind, as_hex=as_hex)
+
+
+def cache(
+    server: Peer, fmspc: str, collateral: bytes, kind: str, authority: str = "platform", *, as_hex: bool = True
+) -> None:
+    """Fills in one collateral, cut into the answers that a PCCS gives. authority: ``platform`` or ``processor``."""
     made = json.loads(collateral)
     shared = "/sgx/certification/v4"
     info = f'{{"tcbInfo":{made["tcb_info"]},"signature":"{made["tcb_info_signature"]}"}}'
@@ -53,13 +60,13 @@ def pccs(server: Peer, platform: Platform, collateral: bytes, kind: str = "tdx",
         return {name: quote(made[member])}
 
     server.answers |= {
-        f"/{kind}/certification/v4/tcb?fmspc={platform.fmspc.hex().upper()}": Reply(
+        f"/{kind}/certification/v4/tcb?fmspc={fmspc.upper()}": Reply(
             info.encode(), headers=issuers("TCB-Info-Issuer-Chain", "tcb_info_issuer_chain")
         ),
         f"/{kind}/certification/v4/qe/identity": Reply(
             identity.encode(), headers=issuers("SGX-Enclave-Identity-Issuer-Chain", "qe_identity_issuer_chain")
         ),
-        f"{shared}/pckcrl?ca=platform&encoding=der": Reply(
+        f"{shared}/pckcrl?ca={authority}&encoding=der": Reply(
             revoked.hex().encode() if as_hex else revoked,
             headers=issuers("SGX-PCK-CRL-Issuer-Chain", "pck_crl_issuer_chain"),
         ),
