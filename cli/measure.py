@@ -22,6 +22,7 @@ from teelog.cli import (
     measure_file,
     measure_nitro,
     measure_sgx,
+    measure_tdx,
     measure_uki,
     measured,
     output,
@@ -288,3 +289,4 @@ group.add_command(measure_uki.command)
 group.add_command(measure_event_log.command)
 group.add_command(measure_dm_verity.command)
 group.add_command(measure_file.command)
+group.add_command(measure_tdx.command)

@@ -92,19 +92,13 @@ class Firmware:
 
 def parse(image: bytes) -> Firmware:
     """Read an image of at most MAX_IMAGE bytes; raises MalformedError."""
-    if not PAGE <= len(image) <= MAX_IMAGE or len(image) % PAGE:
-        raise MalformedError(
-            "firmware image has an impossible size",
-            expected=f"a multiple of {PAGE} up to {MAX_IMAGE} bytes",
-            actual=f"{len(image)} bytes",
-        )
-    entries = _table(image)
+    found = entries(image)
     layout = Layout(
-        sections=_sections(image, entries),
-        reset_eip=_u32(entries, SEV_ES_RESET_BLOCK, "SEV-ES reset block"),
-        hashes_table_gpa=_u32(entries, SEV_HASH_TABLE, "SEV hash table block"),
+        sections=_sections(image, found),
+        reset_eip=_u32(found, SEV_ES_RESET_BLOCK, "SEV-ES reset block"),
+        hashes_table_gpa=_u32(found, SEV_HASH_TABLE, "SEV hash table block"),
     )
-    return Firmware(image, layout, _u32(entries, SVSM_INFO, "SVSM info"))
+    return Firmware(image, layout, _u32(found, SVSM_INFO, "SVSM info"))
 
 
 def section(gpa: int, size: int, number: int) -> Section:
@@ -134,8 +128,17 @@ def bounded(sections: tuple[Section, ...]) -> tuple[Section, ...]:
     return sections
 
 
-def _table(image: bytes) -> Mapping[bytes, bytes]:
-    """GUID -> data of each entry. An entry is: data, u16 length with this header, GUID."""
+def entries(image: bytes) -> Mapping[bytes, bytes]:
+    """GUID -> data of each entry of the table of an image of at most MAX_IMAGE bytes. Raises MalformedError.
+
+    An entry is: data, u16 length with this header, GUID.
+    """
+    if not PAGE <= len(image) <= MAX_IMAGE or len(image) % PAGE:
+        raise MalformedError(
+            "firmware image has an impossible size",
+            expected=f"a multiple of {PAGE} up to {MAX_IMAGE} bytes",
+            actual=f"{len(image)} bytes",
+        )
     end = len(image) - AFTER_TABLE
     length, footer = _entry_header(image, end)
     if footer != TABLE_FOOTER:
@@ -143,7 +146,7 @@ def _table(image: bytes) -> Mapping[bytes, bytes]:
     start = end - length
     if length < ENTRY_HEADER or start < 0:
         raise MalformedError("OVMF GUIDed table has an impossible length", actual=length)
-    entries: dict[bytes, bytes] = {}
+    found: dict[bytes, bytes] = {}
     position = end - ENTRY_HEADER
     while position > start:
         if position - start < ENTRY_HEADER:
@@ -152,11 +155,11 @@ def _table(image: bytes) -> Mapping[bytes, bytes]:
         if not ENTRY_HEADER <= size <= position - start:
             raise MalformedError("entry of the OVMF GUIDed table has an impossible length", actual=size)
         # Readers differ on which of two entries counts, so two are one too many.
-        if name in entries or name == TABLE_FOOTER:
+        if name in found or name == TABLE_FOOTER:
             raise MalformedError("OVMF GUIDed table has an entry twice", actual=name.hex())
-        entries[name] = image[position - size : position - ENTRY_HEADER]
+        found[name] = image[position - size : position - ENTRY_HEADER]
         position -= size
-    return entries
+    return found
 
 
 def _entry_header(image: bytes, end: int) -> tuple[int, bytes]:
