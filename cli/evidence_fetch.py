@@ -16,6 +16,8 @@ from teelog.evidence.platform import Evidence, Roots
 if TYPE_CHECKING:
     from teelog.client.endorsements import Found
 
+_LEAST_PAUSE = 1.0  # seconds
+
 
 @click.command("fetch")
 @click.argument("file", metavar="EVIDENCE")
@@ -101,8 +103,24 @@ async def _fetch(
     from teelog.client.endorsements import Fetching
     from teelog.client.http import HttpClient
 
+    deadline = asyncio.get_running_loop().time() + timeout
     try:
-        async with asyncio.timeout(timeout), HttpClient(timeout) as http:
-            return await Fetching(http, folder, int(time.time()), roots, url, given, again).fetch(evidence)
+        async with asyncio.timeout_at(deadline), HttpClient(timeout) as http:
+            while True:
+                try:
+                    return await Fetching(http, folder, int(time.time()), roots, url, given, again).fetch(evidence)
+                except UnavailableError as error:
+                    await _pause(error, deadline)
     except TimeoutError as error:
         raise UnavailableError("no answer in time", expected=f"all within {timeout:g} s") from error
+
+
+async def _pause(error: UnavailableError, deadline: float) -> None:
+    """As long as a busy service asks for: AMD's limits how often one may ask. Raises ``error`` if that is too long."""
+    import asyncio
+
+    pause = max(_LEAST_PAUSE, error.retry_after or 0.0)
+    if error.retry_after is None or asyncio.get_running_loop().time() + pause >= deadline:
+        raise error
+    online.tell(error, pause)
+    await asyncio.sleep(pause)

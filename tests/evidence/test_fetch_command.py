@@ -12,7 +12,7 @@ from teelog.testing import intel, sev_snp
 from teelog.testing.intel import Platform
 from teelog.testing.sev_snp import Machine
 from tests.client import vendors
-from tests.client.peers import Peer, peer
+from tests.client.peers import Peer, Reply, peer
 from tests.commands import Ran, teelog
 
 MILAN = f"Milan={sev_snp.roots().pins['Milan'].hex()}"
@@ -105,6 +105,19 @@ def test_a_service_that_is_down_is_unavailable(tmp_path: Path):
     with peer() as gone:
         url = gone.url
     assert teelog("evidence", "fetch", path, "--out", tmp_path / "kept", "--url", url).code == 4
+
+
+def test_a_busy_service_is_asked_again_when_it_says(server: Peer, tmp_path: Path):
+    machine = Machine()
+    vendors.amd(server, machine)
+    path, busy = vendors.vcek_path(machine), [Reply(b"", 429, {"Retry-After": "0"})]
+    server.answers[path] = lambda _asked: busy.pop() if busy else machine.endorsement()
+    ran = fetch(server, tmp_path, machine.report(), MILAN)
+    assert ran.code == 0, ran.stderr
+    assert "again in 1.0 s" in ran.stderr
+    assert server.paths().count(path) == 2
+    server.answers[path] = Reply(b"", 429, {"Retry-After": "9999"})
+    assert fetch(server, tmp_path, machine.report(), MILAN, "--again").code == 4
 
 
 def test_what_is_no_evidence_asks_nobody(server: Peer, tmp_path: Path):
