@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,35 @@ def test_coco_kata_initdata_toml_fills_the_fields_as_stated_recomputed():
         "digest_sha384": stated["digest_sha384"],
         **{name: stated[name] for name in initdata.FIELDS},
     }
+
+
+def test_nv_switch_bios_rim_yields_its_golden_values_extracted():
+    path = vectors(f"measure/nvidia/{RIMS[1]}")
+    ran = teelog("measure", "file", path, "--rim", "--at", "2026-11-01", "--json")
+    assert ran.code == 0, ran.stderr
+    (value,) = ran.json["values"]
+    assert (ran.json["kind"], value["how"]) == ("nvidia-rim", "extracted")
+    assert value["when"] == {"edition": "SWITCH", "product": "LS10", "version": "96.10.55.00.01"}
+    stated = set()
+    for resource in re.findall(r"<[a-zA-Z0-9]*:?Resource [^>]*>", path.read_text()):
+        words = dict(re.findall(r"([A-Za-z0-9:]+)=[\"']([^\"']*)[\"']", resource))
+        if (words.get("type"), words.get("active")) == ("Measurement", "True"):
+            hashes = [words[name].lower() for name in words if re.fullmatch(r"(.*:)?Hash[0-9]+", name)]
+            stated |= {(words["index"], each) for each in hashes}
+    found = {(name.removeprefix("index_").split(".")[0], digest) for name, digest in value["values"].items()}
+    assert found == stated
+    assert len({index for index, _ in found}) == 31
+
+
+def test_nv_gpu_driver_rim_whose_signature_does_not_hold_yields_no_value():
+    # A sample of NVIDIA's own tests, changed after it was signed: valid for one day of 2025.
+    path = vectors(f"measure/nvidia/{RIMS[0]}")
+    ran = teelog("measure", "file", path, "--rim", "--at", "2025-01-01T12:00:00Z")
+    assert (ran.code, ran.stdout) == (1, b"")
+    assert "signature" in ran.stderr
+    assert teelog("measure", "file", path, "--rim").code == 1
+    assert teelog("measure", "file", path, "--at", "2025-01-01").code == 2
+    assert teelog("measure", "file", path, "--rim", "--initdata").code == 2
 
 
 @pytest.mark.parametrize("name", RIMS)
