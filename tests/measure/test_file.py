@@ -97,7 +97,9 @@ def test_digest_is_cut_or_filled_to_the_field(algorithm: str, size: int):
     [
         (b"", MalformedError), (b"\xff", MalformedError), (b"a = ", MalformedError), (INITDATA[:20], MalformedError),
         (b"a = " + b"[" * 5000, MalformedError), (b"a = " + b"[" * 900, MalformedError),
-        (b" " * (initdata.MAX_BYTES + 1), MalformedError), (INITDATA.replace(b'"sha384"', b"384"), MalformedError),
+        (b" " * (initdata.MAX_BYTES + 1), MalformedError), (b"\n" * 1_000_000, MalformedError),
+        (INITDATA.replace(b"version", b"#"), MalformedError), (b"#\n" * 400_000, MalformedError), (b'algorithm = "sha256"\n' + INITDATA, MalformedError),
+        (INITDATA.replace(b'"sha384"', b"384"), MalformedError),
         (INITDATA.replace(b"sha384", b"sha1"), NotEstablished), (INITDATA.replace(b"0.1.0", b"0.2.0"), NotEstablished),
     ],
 )  # fmt: skip
