@@ -58,6 +58,15 @@ def test_parts_yield_the_same_as_the_image_that_was_made_from_them():
     }
 
 
+def test_parts_with_ramdisk0_ramdisk1_ramdisk2_yield_what_three_ramdisks_does():
+    parts = {path.name: path.read_bytes() for path in vectors(f"{FOLDER}/parts").iterdir()}
+    image = Image(parts["kernel.bin"], parts["cmdline"], [parts[f"ramdisk{number}.cpio.gz"] for number in range(3)])
+    stated = json.loads(vectors(f"{FOLDER}/three-ramdisks.expected.json").read_bytes())
+    assert {name: value.hex() for name, value in measured(image.build()).items()} == {
+        key.lower(): value for key, value in stated.items() if key.startswith("PCR")
+    }
+
+
 def test_pcr8_is_the_signers_certificate():
     from teelog.evidence import certificates
 

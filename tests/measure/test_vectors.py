@@ -95,6 +95,25 @@ def test_published_launch_inputs_measure_to_what_the_chip_signed():
     assert digest == report[0x90 : 0x90 + 48]
     assert digest.hex() == json.loads(published)["expected"]
     assert digest.hex().startswith("7f51e17f72a0")
+    # The answer that holds the report holds it in hex, MEASUREMENT included.
+    answer = json.loads(vectors(f"{FOLDER}/dstack-sev-snp-attestation.json").read_bytes())["attestation"]
+    assert report[:0x2A0].hex() in answer
+
+
+NAMED_BY_CASES = {
+    "ovmf_AmdSev_suffix.bin", "ovmf_OvmfX64_suffix.bin", "svsm.bin", "svsm_ovmf.fd", "kernel.bin", "initrd.bin",
+}  # fmt: skip
+"""Of sev-snp-measure's and Debian's cases, which give a value for each."""
+
+
+def test_every_file_of_the_collection_has_a_test_that_names_it():
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    cases = "".join(vectors(path).read_text() for path in (UPSTREAM, DEBIAN))
+    found = [path for path in vectors("measure").rglob("*") if path.is_file() and path.suffix != ".md"]
+    assert len(found) > 50
+    unnamed = {path.name for path in found if path.name not in tests and path.name.split(".")[0] not in tests}
+    assert unnamed <= NAMED_BY_CASES
+    assert all(name in cases for name in NAMED_BY_CASES)
 
 
 def test_no_case_of_the_collection_is_left_out():
