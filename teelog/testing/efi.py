@@ -59,10 +59,10 @@ class Program:
             optional[place : place + 8] = struct.pack("<II", whole, len(self.signatures))
         coff = b"PE\0\0" + struct.pack("<HHIIIHH", 0x8664, len(self.sections), 0, 0, 0, self._optional, 0x22)
         head = b"MZ" + bytes(58) + (0x40).to_bytes(4, "little") + coff + bytes(optional) + table
-        raw = bytearray(head.ljust(self.headers, b"\0") + body + self.trailing + self.signatures)
+        made = bytearray(head.ljust(self.headers, b"\0") + body + self.trailing + self.signatures)
         for place, value in self.fields.items():
-            raw[place : place + len(value)] = value
-        return bytes(raw)
+            made[place : place + len(value)] = value
+        return bytes(made)
 
     def authenticode(self, algorithm: str) -> bytes:
         """Digest of the program as it would be without checksum and signatures."""
