@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,7 +23,11 @@ from teelog.statement.names import Stream
 from teelog.statement.status import StatusPredicate
 from teelog.tlog import note
 from teelog.tlog.checkpoint import Checkpoint, parse_body
-from teelog.verdict import OF_EVIDENCE, NotVerified, Outcome, Verdict
+from teelog.trust import Trust
+from teelog.verdict import OF_EVIDENCE, Outcome, Verdict
+
+if TYPE_CHECKING:
+    from teelog.client.bundle import Shown
 
 
 @click.group()
@@ -68,25 +73,30 @@ def get(
     if wanted is not None:
         standing.stream_of([wanted], stream)
     found = online.run(bundle_refresh.fetch(place, trust, stream, wanted, seen, state, timeout))
-    refused = found.refused
-    if refused is not None and not (withdrawn and bundle_refresh.only_not_allowed(refused)):
+    shown = found.shown
+    refused = shown.refused
+    if refused is not None and not (withdrawn and shown.withdrawn):
         raise refused
-    output.write_file(out, found.file)
+    output.write_file(out, shown.file)
     bundle_refresh.remember(state, trust, seen, found)
+    bundle_refresh.tell(found)
     if out != output.STDOUT:
-        _report(bundles.parse(found.file), refused, out, len(found.file))
+        _report(shown, out, trust, ended=found.ended is not None)
     if refused is not None:
         raise refused
 
 
-def _report(bundle: Bundle, refused: NotVerified | None, out: str, length: int) -> None:
+def _report(shown: Shown, out: str, trust: Trust, *, ended: bool) -> None:
+    bundle, refused, length = shown.bundle, shown.refused, len(shown.file)
     if refused is None:
         output.ok(f"bundle of {_describe(bundle)}: allowed now")
     else:
         output.fail(f"bundle of {_describe(bundle)}: {refused.message}")
+    until = bundle_refresh.holds_until(shown, trust)
+    holds = [] if until is None else [f"holds         until {utc(until)}"]
     output.result(
-        [*lines(bundle), f"bundle        {out}, {length} bytes"],
-        {**as_json(bundle, length), "file": out, "allowed": refused is None},
+        [*lines(bundle), *holds, f"bundle        {out}, {length} bytes"],
+        {**as_json(bundle, length), "file": out, "allowed": refused is None, "ended": ended, "until": until},
     )
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,20 +14,23 @@ import click
 
 from teelog import bundle as bundles
 from teelog.appraisal.inputs import Seen
-from teelog.cli import files, memory, online, output, standing
+from teelog.appraisal.lifetime import fresh_until
+from teelog.cli import ended, files, memory, online, output, standing
 from teelog.cli import policy as policies
 from teelog.cli import trust as trusts
 from teelog.cli.duration import DURATION
+from teelog.cli.proof import utc
 from teelog.cli.standing import Wanted
-from teelog.errors import ConfigError, MisbehaviourError, NotWitnessed, TeelogError, UnavailableError
-from teelog.statement import draft, names
+from teelog.errors import ConfigError, MisbehaviourError, NotWitnessed, RefusedError, TeelogError, UnavailableError
+from teelog.statement import names
 from teelog.statement.names import Stream
-from teelog.statement.status import StatusPredicate
+from teelog.tlog.policy import verify_checkpoint
 from teelog.trust import Trust
-from teelog.verdict import Check, NotVerified, Outcome
 
 if TYPE_CHECKING:
+    from teelog.client.bundle import Shown
     from teelog.client.http import HttpClient
+    from teelog.client.source import TileSource
     from teelog.client.state import ClientState
 
 SOONER = 30.0  # seconds until the next attempt after one that failed, at most
@@ -36,34 +39,37 @@ AGAIN, AGAIN_MOST = 0.5, 5.0  # seconds between attempts of one fetch, doubled e
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A bundle's file. refused: why no verifier takes it, though it is what the log shows. seen: what it showed.
+    """A bundle as it is now, taken or not. ended: what to say where its log takes nothing any more.
 
-    trouble: why the log was not asked and its witnesses were instead.
+    trouble: why the log's answer did not do and its witnesses were asked instead.
     """
 
-    file: bytes = field(repr=False)
-    refused: NotVerified | None
-    seen: Seen | None = field(repr=False)
+    shown: Shown
+    ended: RefusedError | None = None
     trouble: TeelogError | None = None
 
 
-def only_not_allowed(refused: NotVerified) -> bool:
-    """Whether nothing is wrong with a bundle but what it says: that the release is not allowed."""
-    failing = [each.check for each in refused.verdict.findings if each.outcome is Outcome.FAILED]
-    return failing == [Check.ALLOWED_NOW]
-
-
 async def fetch(
-    place: str, trust: Trust, stream: Stream, wanted: Wanted | None, seen: Seen, state: ClientState, timeout: float
+    place: str,
+    trust: Trust,
+    stream: Stream,
+    wanted: Wanted | None,
+    seen: Seen,
+    state: ClientState,
+    timeout: float,
+    hint: int | None = None,
 ) -> Fetched:
-    """The bundle as the log shows it now, tried again until the timeout. Raises what is wrong with its answers."""
+    """The bundle as the log shows it now, tried again until the timeout. Raises what is wrong with its answers.
+
+    hint: where the release's entry may be.
+    """
     from teelog.client.http import HttpClient
 
     deadline, pause = time.monotonic() + timeout, AGAIN
     async with HttpClient() as http:
         while True:
             try:
-                return await _fetch(http, place, trust, stream, wanted, seen, state)
+                return await _fetch(http, place, trust, stream, wanted, seen, state, hint)
             except (UnavailableError, NotWitnessed) as error:
                 if time.monotonic() + pause >= deadline:
                     raise
@@ -76,7 +82,14 @@ async def fetch(
 
 
 async def _fetch(
-    http: HttpClient, place: str, trust: Trust, stream: Stream, wanted: Wanted | None, seen: Seen, state: ClientState
+    http: HttpClient,
+    place: str,
+    trust: Trust,
+    stream: Stream,
+    wanted: Wanted | None,
+    seen: Seen,
+    state: ClientState,
+    hint: int | None,
 ) -> Fetched:
     from teelog.client import bundle
     from teelog.client.cache import DiskCache
@@ -88,25 +101,47 @@ async def _fetch(
         raise ConfigError("the trust file names no policy for the log's index", expected='index = "FILE"')
     cache = DiskCache(state.tiles(policies.the_log(trust.main).key))
     index = await open_index(http, place, trust.main, trust.index, cache)
-    await online.remember(state, index.main, HttpSource(http, place))
+    source = HttpSource(http, place)
+    await online.remember(state, index.main, source)
     await online.remember(state, index.index, HttpSource(http, f"{place}/index"))
     release = wanted.statement_id if wanted is not None else None
     if wanted is not None and release is None:
         (found,) = await standing.resolve(Indexed(index), stream, [wanted])
         release = found.statement_id
-    file = (await bundle.assemble(index, str(stream), release)).encode()
+    file = (await bundle.assemble(index, str(stream), release, hint)).encode()
+    shown = bundle.look(file, trust, str(stream), int(time.time()), seen)
+    return Fetched(shown, await _ended(source, trust, index.main.checkpoint.size))
+
+
+async def _ended(source: TileSource, trust: Trust, covered: int) -> RefusedError | None:
+    """Whether the entry after those that the index covers ends the log. No bundle depends on it: trouble is none."""
     try:
-        verified = bundle.check(file, trust, str(stream), int(time.time()), seen)
-    except NotVerified as refused:
-        return Fetched(file, refused, refused.verdict.seen)
-    return Fetched(file, None, verified.verdict.seen)
+        head = verify_checkpoint(await source.checkpoint(), trust.main).checkpoint
+        return await ended.told(source, head) if head.size == covered + 1 else None
+    except TeelogError:
+        return None
 
 
 def remember(state: ClientState, trust: Trust, before: Seen, found: Fetched) -> None:
     """What the bundle showed; its checkpoints were compared and kept as they came."""
-    if found.seen is not None and found.seen != before:
+    seen = found.shown.verdict.seen
+    if seen is not None and seen != before:
         for log in trust.main.logs:
-            state.follow(log.key, found.seen.namespaces, found.seen.statuses, found.seen.views)
+            state.follow(log.key, seen.namespaces, seen.statuses, seen.views)
+
+
+def tell(found: Fetched) -> None:
+    """What whoever uses the bundle should know besides."""
+    if found.trouble is not None:
+        output.warn(f"cosigned anew by the witnesses, as the log does not answer: {found.trouble.message}")
+    if found.ended is not None:
+        onward = f"; {found.ended.actual}" if found.ended.actual else ""
+        output.warn(f"{found.ended.message}{onward}; no bundle of it holds for long")
+
+
+def holds_until(shown: Shown, trust: Trust) -> int | None:
+    """POSIX seconds until which verifiers take it; None where none does, or it has no end."""
+    return None if shown.refused is not None else fresh_until(shown.bundle, trust)
 
 
 # -- the command ------------------------------------------------------------------------------------------------------
@@ -133,25 +168,17 @@ def command(
     """
     trust = trusts.load(trust_file)
     state = online.open_state(state_folder)
-    _names_of(files.read(file, bundles.MAX_LENGTH, "bundle"))  # a file that is none is told at once
+    bundles.parse(files.read(file, bundles.MAX_LENGTH, "bundle"))  # a file that is none is told at once
     work = _Refresh(Path(file), trust, policies.url_of(trust.main, url), state, timeout)
     if every is None:
         found = online.run(work.once())
-        _report(file, work, found.trouble)
-        if found.refused is not None:
-            raise found.refused
+        tell(found)
+        _report(file, work)
+        if found.shown.refused is not None:
+            raise found.shown.refused
         return
     online.run(work.go_on(every))
-    _report(file, work, None)
-
-
-def _names_of(data: bytes) -> tuple[Stream, str]:
-    """The stream and the release that a bundle is about."""
-    parsed = bundles.parse(data)
-    claim = draft.read(parsed.status.entry).statement.claim
-    if not isinstance(claim, StatusPredicate):
-        raise ConfigError("the bundle's status is another statement", expected="a bundle: teelog bundle get")
-    return names.stream(claim.stream), draft.read(parsed.release.entry).statement_id
+    _report(file, work)
 
 
 @dataclass
@@ -162,16 +189,16 @@ class _Refresh:
     state: ClientState
     timeout: float
     written: int = 0
+    last: Fetched | None = None
 
     async def once(self) -> Fetched:
         """Writes the newest bundle. Raises where there is none."""
         before = files.read(self.path, bundles.MAX_LENGTH, "bundle")
         seen = memory.recall(self.state, self.trust)
         found = await self._newest(before, seen)
-        if found.refused is not None and not only_not_allowed(found.refused):
-            raise found.refused
-        output.write_file(self.path, found.file)
+        output.write_file(self.path, found.shown.file)
         self.written += 1
+        self.last = found
         remember(self.state, self.trust, seen, found)
         return found
 
@@ -179,25 +206,23 @@ class _Refresh:
         from teelog.client import bundle
         from teelog.client.http import HttpClient
 
-        stream, release = _names_of(before)
-        wanted = Wanted(release, stream, statement_id=release)
-        try:
-            return await fetch(self.place, self.trust, stream, wanted, seen, self.state, self.timeout)
-        except (UnavailableError, NotWitnessed) as error:
-            async with HttpClient() as http:
-                again = (await bundle.cosign_again(http, self.trust, bundles.parse(before))).encode()
+        fetched: list[Fetched] = []
+
+        async def newest(about: bundle.About) -> Shown:
+            stream = names.stream(about.stream)
+            wanted = Wanted(about.release, stream, statement_id=about.release)
+            found = await fetch(self.place, self.trust, stream, wanted, seen, self.state, self.timeout, about.place)
+            fetched.append(found)
+            return found.shown
+
+        async with HttpClient() as http:
             try:
-                verified = bundle.check(again, self.trust, str(stream), int(time.time()), seen)
+                shown, trouble = await bundle.renew(
+                    http, self.trust, before, newest, clock=lambda: int(time.time()), seen=seen
+                )
             except MisbehaviourError as crime:
                 raise self.state.convict(self.trust.origin, crime) from crime
-            except NotVerified as refused:
-                if only_not_allowed(refused):
-                    return Fetched(again, refused, refused.verdict.seen, error)
-                raise UnavailableError(
-                    "neither the log nor enough of its witnesses can be reached",
-                    actual=f"{error.message}; {refused.message}",
-                ) from error
-            return Fetched(again, None, verified.verdict.seen, error)
+        return Fetched(shown, fetched[-1].ended if fetched else None, trouble)
 
     async def go_on(self, every: float) -> None:
         """Until SIGTERM or SIGINT."""
@@ -229,22 +254,24 @@ class _Refresh:
         except TeelogError as error:
             output.warn(f"not refreshed: {error}")
             return False
-        if found.trouble is not None:
-            output.warn(f"cosigned anew by the witnesses, as the log does not answer: {found.trouble.message}")
-        if found.refused is not None:
-            output.warn(f"{self.path} says so from now on: {found.refused.message}")
+        tell(found)
+        if found.shown.refused is not None:
+            output.warn(f"{self.path} says so from now on: {found.shown.refused.message}")
         return True
 
 
-def _report(file: str, work: _Refresh, trouble: TeelogError | None) -> None:
-    if trouble is not None:
-        output.warn(f"cosigned anew by the witnesses, as the log does not answer: {trouble.message}")
+def _report(file: str, work: _Refresh) -> None:
+    found = work.last
+    until = None if found is None else holds_until(found.shown, work.trust)
+    times = f"{work.written} time{'' if work.written == 1 else 's'}"
     output.result(
-        f"bundle        {file}, written {work.written} time{'' if work.written == 1 else 's'}",
+        [f"bundle        {file}, written {times}", *([] if until is None else [f"holds         until {utc(until)}"])],
         {
             "schema": "teelog-bundle-refresh/v1",
             "file": file,
             "written": work.written,
-            "by_witnesses": trouble is not None,
+            "by_witnesses": found is not None and found.trouble is not None,
+            "ended": found is not None and found.ended is not None,
+            "until": until,
         },
     )

@@ -6,7 +6,7 @@ Whatever is returned has been appraised as any verifier would, evidence apart.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from teelog import bundle as bundles
@@ -36,7 +36,7 @@ from teelog.tlog.tiles import WIDTH
 from teelog.tlog.vkey import VerifierKey
 from teelog.tlog.witness import AddCheckpoint
 from teelog.trust import Trust
-from teelog.verdict import OF_EVIDENCE, NotVerified, Verdict
+from teelog.verdict import OF_EVIDENCE, Check, NotVerified, Outcome, Verdict
 
 WITNESS_TIMEOUT = 10.0  # seconds
 MAX_KNOWN = 65_536
@@ -57,15 +57,54 @@ class Verified:
         return dsse.parse(self.bundle.release.entry).statement_id
 
 
-def check(file: bytes, trust: Trust, stream: str, now: int, seen: Seen | None = None) -> Verified:
-    """A bundle of ``stream`` that any verifier with this trust file would take at ``now`` (POSIX seconds).
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A bundle and what appraising it found. refused: why no verifier takes it, None where it is taken."""
 
-    Raises MalformedError; NotVerified, whose verdict says which check fails; MisbehaviourError.
+    bundle: Bundle
+    file: bytes = field(repr=False)
+    verdict: Verdict = field(repr=False)
+    refused: NotVerified | None = None
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether nothing is wrong with it but what it says: that the release is not allowed."""
+        return self._failing == [Check.ALLOWED_NOW]
+
+    @property
+    def stale(self) -> bool:
+        """Whether nothing is wrong with it but its age."""
+        return self._failing == [Check.FRESH]
+
+    @property
+    def _failing(self) -> list[Check]:
+        return [each.check for each in self.verdict.findings if each.outcome is Outcome.FAILED]
+
+    def taken(self) -> Verified:
+        if self.refused is not None:
+            raise self.refused
+        return Verified(self.bundle, self.file, self.verdict)
+
+
+def look(file: bytes, trust: Trust, stream: str, now: int, seen: Seen | None = None) -> Shown:
+    """A bundle of ``stream`` as any verifier with this trust file would judge it at ``now`` (POSIX seconds).
+
+    Raises MalformedError, MisbehaviourError.
     """
     parsed = bundles.parse(file)
     expect = Expect(stream)
-    verdict = verify(evidence=None, bundle=file, trust=trust, expect=expect, now=now, seen=seen, without=OF_EVIDENCE)
-    return Verified(parsed, file, verdict)
+    try:
+        verdict = verify(
+            evidence=None, bundle=file, trust=trust, expect=expect, now=now, seen=seen, without=OF_EVIDENCE
+        )
+    except NotVerified as refused:
+        return Shown(parsed, file, refused.verdict, refused)
+    return Shown(parsed, file, verdict)
+
+
+def check(file: bytes, trust: Trust, stream: str, now: int, seen: Seen | None = None) -> Verified:
+    """A bundle that any verifier would take. Raises as ``look``; NotVerified, whose verdict says which check fails."""
+    return look(file, trust, stream, now, seen).taken()
 
 
 # -- from the log -----------------------------------------------------------------------------------------------------
@@ -88,11 +127,25 @@ async def get(
     release: statement id; None: the one that the status allows, if it is one. place: as in ``assemble``.
     Raises RefusedError (no status, no such release, several to choose from), what ``check`` and HTTP raise.
     """
+    return (await _show(http, url, trust, stream, release, now, seen, cache, place)).taken()
+
+
+async def _show(
+    http: HttpClient,
+    url: str,
+    trust: Trust,
+    stream: str,
+    release: str | None,
+    now: int,
+    seen: Seen | None,
+    cache: TileCache | None,
+    place: int | None,
+) -> Shown:
     if trust.index is None:
         raise ConfigError("the trust file names no policy for the log's index", expected='index = "FILE"')
     index = await open_index(http, url, trust.main, trust.index, cache)
     made = await assemble(index, stream, release, place)
-    return check(made.encode(), trust, stream, now, seen)
+    return look(made.encode(), trust, stream, now, seen)
 
 
 async def assemble(
@@ -240,26 +293,66 @@ async def refresh(
 ) -> Refreshed:
     """The newest bundle of the same stream and release; from the log, else the same one, cosigned anew.
 
-    A log that answers and shows that the release is no longer allowed is believed: NotVerified. One that answers what
-    does not hold is as good as down. Raises UnavailableError where neither the log nor enough witnesses can be reached;
-    MisbehaviourError.
+    Raises NotVerified, also where the log shows that the release is no longer allowed; and as ``renew``.
+    """
+
+    async def newest(about: About) -> Shown:
+        return await _show(http, url, trust, about.stream, about.release, now, seen, cache, about.place)
+
+    shown, error = await renew(http, trust, file, newest, clock=lambda: now, seen=seen)
+    return Refreshed(shown.taken(), error)
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a bundle is about, as it claims. release: statement id. place: index of the release's entry."""
+
+    stream: str
+    release: str
+    place: int
+
+
+def about(bundle: Bundle) -> About:
+    """Raises MalformedError."""
+    stream = status.read(dsse.parse(bundle.status.entry).claimed()).stream
+    return About(stream, dsse.parse(bundle.release.entry).statement_id, bundle.release.index)
+
+
+async def renew(
+    http: HttpClient,
+    trust: Trust,
+    file: bytes,
+    newest: Callable[[About], Awaitable[Shown]],
+    *,
+    clock: Callable[[], int],
+    seen: Seen | None = None,
+) -> tuple[Shown, TeelogError | None]:
+    """What ``newest`` finds on the log; else the same bundle, cosigned anew, and why the log's answer did not do.
+
+    A log that shows that the release is no longer allowed is believed. One that answers what does not hold, or what is
+    old, is as good as down. Raises NotVerified where the log's bundle fails otherwise; UnavailableError where neither
+    the log nor enough witnesses can be reached; MisbehaviourError. clock: POSIX seconds.
     """
     before = bundles.parse(file)
-    stream = status.read(dsse.parse(before.status.entry).claimed()).stream
-    release = dsse.parse(before.release.entry).statement_id
+    asked = about(before)
+    error: TeelogError
     try:
-        place = before.release.index
-        return Refreshed(await get(http, url, trust, stream, release, now=now, seen=seen, cache=cache, place=place))
-    except (UnavailableError, RefusedError, MalformedError, VerificationError) as error:
-        # Whoever stands in the log's place and answers nonsense shall not keep its witnesses from being asked.
-        again = await cosign_again(http, trust, before)
-        try:
-            return Refreshed(check(again.encode(), trust, stream, now, seen), error)
-        except NotVerified as failed:
-            raise UnavailableError(
-                "neither the log nor enough of its witnesses can be reached",
-                actual=f"{error.message}; {failed.message}",
-            ) from failed
+        shown = await newest(asked)
+        if shown.refused is None or shown.withdrawn:
+            return shown, None
+        if not shown.stale:
+            raise shown.refused
+        error = shown.refused
+    except (UnavailableError, RefusedError, MalformedError, VerificationError) as failed:
+        error = failed
+    # Whoever stands in the log's place and answers nonsense shall not keep its witnesses from being asked.
+    again = look((await cosign_again(http, trust, before)).encode(), trust, asked.stream, clock(), seen)
+    if again.refused is None or again.withdrawn:
+        return again, error
+    raise UnavailableError(
+        "neither the log nor enough of its witnesses can be reached",
+        actual=f"{error.message}; {again.refused.message}",
+    ) from error
 
 
 async def cosign_again(http: HttpClient, trust: Trust, bundle: Bundle) -> Bundle:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from teelog import bundle as bundles
+from teelog.cli.proof import utc
 from teelog.statement import dsse
 from teelog.testing.ledger import trust_text
 from tests.cli.growing import Growing, growing
@@ -158,12 +159,42 @@ def test_a_log_that_is_down_and_no_witness_leaves_the_file(log: Growing):
     assert (log.folder / "acme.teelog").read_bytes() == before
 
 
-def test_a_log_that_lies_leaves_the_file(log: Growing):
+def test_a_log_that_answers_nonsense_leaves_the_file_while_it_holds(log: Growing):
+    """It is as good as down: its witnesses are asked, who have nothing newer here."""
     get(log)
     before = (log.folder / "acme.teelog").read_bytes()
     log.peer.fallback = Reply(b"{}")
-    log.run(*REFRESH, code=1)
+    ran = log.run(*REFRESH)
+    assert "as the log does not answer" in ran.stderr
     assert (log.folder / "acme.teelog").read_bytes() == before
+
+
+def test_it_is_told_until_when_a_bundle_holds(log: Growing):
+    found = get(log, "--json").json
+    assert time.time() + 3_000 < found["until"] <= time.time() + 3_600
+    assert found["ended"] is False
+    assert f"holds         until {utc(found['until'])}" in log.run(*REFRESH).text
+    withdraw(log)
+    assert log.run(*REFRESH, "--json", code=1).json["until"] is None
+
+
+def test_it_is_told_that_the_log_has_ended(log: Growing):
+    get(log)
+    frozen = make.log_policy.Frozen("log.example/next")
+    prev = dsse.parse(log.entries[0]).statement_id
+    log.entries.append(make.log_policy_file(version=1, prev=prev, frozen=frozen))
+    log.lag = True
+    log.serve()
+    for ran in (get(log, "--json"), log.run(*REFRESH, "--json")):
+        assert ran.json["ended"] is True
+        assert "has ended: it takes nothing any more; its streams go on at log.example/next" in ran.stderr
+
+
+def test_the_release_is_looked_for_where_the_old_bundle_has_it(log: Growing):
+    get(log)
+    log.peer.asked.clear()
+    log.run(*REFRESH)
+    assert not [each.path for each in log.peer.asked if "/list/" in each.path]
 
 
 def until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:

@@ -277,6 +277,28 @@ def test_a_log_that_answers_nonsense_keeps_no_bundle_from_its_witnesses(world: W
     assert fresh_until(new.found.bundle, world.trust()) == world.time + DAY
 
 
+def test_a_log_that_answers_an_old_state_keeps_no_bundle_from_its_witnesses(world: World):
+    """What is replayed was true once, and is stale by now."""
+    file, now = world.get().file, NOW + DAY + 60
+    world.time = NOW + DAY
+    new = world.refresh(file, now)
+    assert isinstance(new.by_witnesses, NotVerified)
+    assert fresh_until(new.found.bundle, world.trust()) == world.time + DAY
+    for each in world.cosigners.values():
+        each.answers.clear()
+    with pytest.raises(UnavailableError, match="neither the log nor enough of its witnesses"):
+        world.refresh(file, now)
+
+
+def test_a_log_whose_bundle_fails_by_more_than_its_age_is_believed(world: World):
+    file, now = world.get().file, NOW + DAY + 60
+    world.time = now
+    world.story.status((), revoked=(make.status.Revoked(allowed(world), "CVE-2026-1234"),))
+    world.publish(NOW)
+    with pytest.raises(NotVerified):
+        world.refresh(file, now)
+
+
 def test_a_quorum_of_witnesses_is_enough_and_fewer_are_not(world: World):
     file, now = world.get().file, NOW + DAY + 60
     world.time = now
