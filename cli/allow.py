@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from teelog.cli import binding, keyref, online, orphans, output, publish, standing, statements, statuses
 from teelog.cli import policy as policies
+from teelog.cli import said as said_
 from teelog.cli.binding import Bound
-from teelog.cli.duration import DURATION
 from teelog.cli.proof import utc
+from teelog.cli.said import Said
 from teelog.cli.standing import Asked, Wanted
 from teelog.errors import MalformedError, NotEstablished, RefusedError, UntrustedKey
 from teelog.statement import chain, draft, names, status
@@ -30,14 +29,7 @@ from teelog.statement.status import Status, StatusPredicate
 if TYPE_CHECKING:
     from teelog.client.publish import Published
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-MAX_AGE = 86_400  # seconds, of a stream's first status
-NEXT_UPDATE = 28 * 86_400.0  # seconds ahead; verifiers take 30 days
-
 SCHEMA = "teelog-status-change/v1"
-
-_GRACE = re.compile(r"(.+)=([^=]+)", re.DOTALL)
 
 
 def stream_type(_context: click.Context, _option: click.Parameter, value: str | None) -> Stream | None:
@@ -48,62 +40,6 @@ def stream_type(_context: click.Context, _option: click.Parameter, value: str | 
         return names.stream(value)
     except MalformedError as error:
         raise click.BadParameter(str(error)) from error
-
-
-def _grace(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, float]:
-    found = {}
-    for value in values:
-        match = _GRACE.fullmatch(value)
-        if match is None:
-            raise click.BadParameter("expected RELEASE=DURATION, such as 1.4.1=72h")
-        found[match[1]] = DURATION.convert(match[2], option, context)
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What a user says of the new status beside the set. max_age_s None: as before."""
-
-    keys: tuple[str, ...]
-    reason: str
-    max_age_s: int | None
-    next_update: float
-    dry_run: bool
-    out: str | None
-
-
-def _said(command: Command) -> Command:
-    """Gives a command the options of a new status; its parameter is ``said``."""
-
-    @functools.wraps(command)
-    def packed(
-        *args: Any,
-        keys: tuple[str, ...],
-        reason: str,
-        max_age: float | None,
-        next_update: float,
-        dry_run: bool,
-        out: str | None,
-        **rest: Any,
-    ) -> Any:
-        age = None if max_age is None else max(1, int(max_age))
-        return command(*args, said=Said(keys, reason, age, next_update, dry_run, out), **rest)
-
-    made: Any = packed
-    for option in reversed(
-        (
-            click.option("--key", "keys", metavar="KEYREF", multiple=True, required=True, help="Signs; repeatable."),
-            click.option("--reason", metavar="TEXT", default="", help="For people; it is logged."),
-            click.option("--max-age", type=DURATION, help="Oldest view that counts as now.  [default: as before, 24h]"),
-            click.option(
-                "--next-update", type=DURATION, default=NEXT_UPDATE, help="Believed for so long.  [default: 28d]"
-            ),
-            click.option("--dry-run", is_flag=True, help="Show what would change; publish nothing."),
-            click.option("--out", metavar="FILE", help="Where the signed status goes too."),
-        )
-    ):
-        made = option(made)
-    return made  # type: ignore[no-any-return]
 
 
 _stream_option = click.option(
@@ -118,9 +54,11 @@ _stream_option = click.option(
 @click.argument("releases", metavar="RELEASE...", nargs=-1, required=True)
 @_stream_option
 @click.option("--replace", is_flag=True, help="Allow these alone; else what was allowed stays.")
-@click.option("--grace", metavar="RELEASE=TIME", multiple=True, callback=_grace, help="Goes after this; repeatable.")
+@click.option(
+    "--grace", metavar="RELEASE=TIME", multiple=True, callback=said_.grace_type, help="Goes after this; repeatable."
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@_said
+@said_.options
 @standing.options
 @output.json_option
 def allow(
@@ -134,7 +72,8 @@ def allow(
 ) -> None:
     """Allow releases that are logged, by a new status of their stream. What was allowed stays, unless --replace.
 
-    The set before and after is shown first. RELEASE is a file, a statement id or STREAM@VERSION. Where several keys
+    The set before and after is shown first; where it is that set already, nothing is published: `teelog release renew`
+    says it for longer. RELEASE is a file, a statement id or STREAM@VERSION. Where several keys
     have to sign, and lie elsewhere: --dry-run --out status.json, then `teelog sign` and `teelog release publish`.
 
     Example: teelog release allow release.json --key acme-status.key --policy policy.txt --grace 1.4.1=72h
@@ -143,20 +82,30 @@ def allow(
     late = {standing.wanted(text): seconds for text, seconds in grace.items()}
     wanted_stream = standing.stream_of([*named, *late], stream)
 
-    def plan(last: Last, terms: Terms, chosen: Mapping[Wanted, Release]) -> StatusPredicate:
+    def plan(last: Last, terms: Terms, chosen: Mapping[Wanted, Release]) -> StatusPredicate | None:
         now = datetime.now(UTC)
         until = {chosen[each].statement_id: now + timedelta(seconds=seconds) for each, seconds in late.items()}
-        return chain.allow(last, [chosen[each].statement_id for each in named], terms, only=replace, grace=until)
+        after = chain.allow(last, [chosen[each].statement_id for each in named], terms, only=replace, grace=until)
+        return None if said.nothing_else and _same(last.predicate, after, now) else after
 
-    _change(asked, wanted_stream, [*named, *late], plan, said, ask=not yes)
+    _change(asked, wanted_stream, [*named, *late], plan, said, "they are allowed", ask=not yes)
+
+
+def _same(before: StatusPredicate | None, after: StatusPredicate, now: datetime) -> bool:
+    """Whether what is believed now says the same, its end apart."""
+    if before is None or before.next_update_time <= now:
+        return False
+    return set(before.allowed_now) == set(after.allowed_now) and set(before.revoked) == set(after.revoked)
 
 
 @click.command("withdraw")
 @click.argument("releases", metavar="RELEASE...", nargs=-1, required=True)
 @_stream_option
-@click.option("--cause", metavar="TEXT", required=True, help="Such as CVE-2026-1234; it is logged.")
+@click.option(
+    "--cause", metavar="TEXT", required=True, callback=said_.cause_type, help="Such as CVE-2026-1234; it is logged."
+)
 @click.option("--no-wait", is_flag=True, help="Do not wait until the log's index covers it.")
-@_said
+@said_.options
 @standing.options
 @output.json_option
 def withdraw(
@@ -181,12 +130,12 @@ def withdraw(
             return None  # withdrawn before
         return chain.withdraw(last, gone, terms)
 
-    _change(asked, wanted_stream, named, plan, said, wait=not no_wait)
+    _change(asked, wanted_stream, named, plan, said, "none of these is allowed", wait=not no_wait)
 
 
 @click.command("renew")
 @click.argument("stream", metavar="STREAM", callback=stream_type)
-@_said
+@said_.options
 @standing.options
 @output.json_option
 def renew(stream: Stream, said: Said, asked: Asked) -> None:
@@ -196,9 +145,11 @@ def renew(stream: Stream, said: Said, asked: Asked) -> None:
     """
 
     def plan(last: Last, terms: Terms, _chosen: Mapping[Wanted, Release]) -> StatusPredicate:
+        if last.predicate is None:
+            raise RefusedError(f"{stream} has no status: nothing is allowed", hint="teelog release allow RELEASE")
         return chain.renew(last, terms)
 
-    _change(asked, stream, [], plan, said)
+    _change(asked, stream, [], plan, said, "")
 
 
 # -- the way of every change ------------------------------------------------------------------------------------------
@@ -224,6 +175,7 @@ def _change(
     named: Sequence[Wanted],
     plan: Plan,
     said: Said,
+    already: str,
     *,
     ask: bool = False,
     wait: bool = False,
@@ -234,7 +186,7 @@ def _change(
     before = learned.before
     after = plan(_last(stream, asked, before), _new_terms(said, before), learned.chosen)
     if after is None:
-        _stays(asked, stream, learned, wait)
+        _stays(asked, stream, learned, already, wait)
         return
     _show(stream, before, after, learned.known)
     orphans.warn_of_allowed({each.release for each in after.allowed_now}, learned.known.values(), learned.namespace)
@@ -274,7 +226,7 @@ def _last(stream: Stream, asked: Asked, before: Status | None) -> Last:
 
 
 def _new_terms(said: Said, before: Status | None) -> Terms:
-    age = said.max_age_s or (MAX_AGE if before is None else before.predicate.max_age_s)
+    age = said.max_age_s or (said_.MAX_AGE if before is None else before.predicate.max_age_s)
     until = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=said.next_update)
     return Terms(said.reason, age, until)
 
@@ -317,12 +269,13 @@ def _publish(asked: Asked, signed: Draft) -> Published:
 # -- what is told ----------------------------------------------------------------------------------------------------
 
 
-def _stays(asked: Asked, stream: Stream, learned: _Learned, wait: bool) -> None:
+def _stays(asked: Asked, stream: Stream, learned: _Learned, already: str, wait: bool) -> None:
     """Nothing is to be published: it was before."""
     now = learned.before
     assert now is not None
     assert now.index is not None
-    output.ok(f"{stream}: none of these is allowed: seq {now.predicate.seq} of the stream says so already")
+    until = now.predicate.next_update
+    output.ok(f"{stream}: {already}: seq {now.predicate.seq} of the stream says so already, believed until {until}")
     bound = binding.wait(asked, stream, now.index) if wait and asked.index is not None else None
     known = statuses.as_json(now.predicate, learned.known)
     output.result(

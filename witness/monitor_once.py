@@ -162,6 +162,10 @@ async def _sources(place: str) -> AsyncIterator[tuple[TileSource, TileSource]]:
             yield HttpSource(http, place), HttpSource(http, f"{place.rstrip('/')}/index")
         else:
             folder = public_directory(Path(place))
+            if not (folder / "checkpoint").is_file():
+                raise UnavailableError(
+                    f"{place} is no log's directory", expected="a URL, or a directory with checkpoint"
+                )
             yield DirectorySource(folder), DirectorySource(folder / "index")
 
 

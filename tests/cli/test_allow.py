@@ -181,7 +181,34 @@ def test_renew_says_the_same_for_longer(log: Growing):
 
 
 def test_renew_needs_a_status(log: Growing):
-    log.run("release", "renew", STREAM, *WHO, code=6)
+    assert "has no status" in log.run("release", "renew", STREAM, *WHO, code=1).stderr
+
+
+def test_a_withdrawal_without_a_cause_is_wrong_usage(log: Growing):
+    allow(log, "1.4.1.json")
+    log.run("release", "withdraw", f"{STREAM}@1.4.1", "--cause", "", *WHO, code=2)
+    assert last(log).seq == 0
+
+
+def test_allowing_what_is_allowed_publishes_nothing_and_says_until_when(log: Growing):
+    allow(log, "1.4.1.json", "1.4.2.json")
+    size = len(log.entries)
+    ran = allow(log, "1.4.1.json", "--json")
+    assert ran.json["published"] is False
+    ran = allow(log, "1.4.1.json")
+    assert f"they are allowed: seq 0 of the stream says so already, believed until {last(log).next_update}" in ran.text
+    assert len(log.entries) == size
+    for more in (("--reason", "checked again"), ("--next-update", "2d"), ("--max-age", "1h"), ("--replace",)):
+        allow(log, "1.4.1.json", *more)
+    assert len(log.entries) == size + 4
+
+
+def test_allowing_what_is_allowed_by_a_status_that_is_over_says_it_anew(log: Growing):
+    past = make.status_file(STATUS_KEY, allowed=make.allowed(IDS["1.4.1"]), next_update="2026-01-01T00:00:00Z")
+    log.entries.append(past)
+    log.serve()
+    allow(log, "1.4.1.json")
+    assert last(log).seq == 1
 
 
 def test_two_of_three_keys_sign_apart(log: Growing):

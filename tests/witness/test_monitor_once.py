@@ -311,6 +311,14 @@ def test_log_that_is_not_there_is_4(look: Look, log: IndexedLog) -> None:
     assert look(log, publish=False).code == 4
 
 
+def test_directory_that_is_no_logs_is_4(tmp_path: Path) -> None:
+    (tmp_path / "policy").write_bytes(logs.policy_text())
+    for place in (tmp_path / "nowhere", tmp_path):
+        ran = teelog("monitor", "once", place, "--policy", tmp_path / "policy", "--state", tmp_path / "s")
+        assert ran.code == 4
+        assert "is no log's directory" in ran.stderr
+
+
 def test_entries_that_are_not_served_are_no_success(look: Look, log: IndexedLog) -> None:
     begin(log)
     log.lies["tile/entries/000.p/4"] = Reply(status=500)
