@@ -203,6 +203,37 @@ def _bounds() -> Iterator[tuple[str, bytes]]:
     yield "201: malformed", result(*(f"{n:064x}" for n in range(202)))
 
 
+def _numbers() -> Iterator[tuple[str, bytes]]:
+    """In ``when``, which nobody checks, and in a member that is ignored."""
+    least = -(2**53) + 1
+
+    def written(version: str, number: str) -> bytes:
+        made = make.release_payload(version=version, variants=(make.variant(when={"n": -5}),))
+        return make.sign(made.replace(b"-5", number.encode()), RELEASER).file
+
+    def ignored(version: str, number: str) -> bytes:
+        made = make.release_payload(version=version)
+        return make.sign(made.replace(b'"svn":', f'"delta":{number},"svn":'.encode()), RELEASER).file
+
+    yield "policy", policy()
+    yield "namespace", space()
+    yield "a negative integer is one", written("1", "-5")
+    yield "the least integer", written("2", str(least))
+    yield "one less: malformed", written("3", str(least - 1))
+    yield "-0: malformed", written("4", "-0")
+    yield "a leading zero: malformed", written("5", "-05")
+    yield "+5: malformed", written("6", "+5")
+    yield "a negative integer in a member that is ignored", ignored("7", "-5")
+    yield "one that is too small there: malformed", ignored("8", str(least - 1))
+    yield "-0 there: malformed", ignored("9", "-0")
+    yield "a negative svn: malformed", _negative_svn("10")
+
+
+def _negative_svn(version: str) -> bytes:
+    made = make.release_payload(version=version, svn=3)
+    return make.sign(made.replace(b'"svn":3', b'"svn":-3'), RELEASER).file
+
+
 def _frozen() -> Iterator[tuple[str, bytes]]:
     first, one = space(), publish("1")
     yield "policy", policy()
@@ -230,6 +261,7 @@ def logs() -> dict[str, Log]:
         "junk wedges nothing": _junk,
         "keys, their end and their algorithms": _keys,
         "bounds": _bounds,
+        "numbers": _numbers,
         "a frozen log": _frozen,
         "a log without a policy": _raw,
     }
