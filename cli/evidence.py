@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -160,7 +161,15 @@ def verify(
     asked = Asked(certificates, expected, as_of, roots or trusted, floor, _required(require), _log(event_log))
     verdict = Verdict(tuple(_judge(evidence, asked, frozenset(without))), as_of)
     _tell(evidence, verdict)
-    findings.check(verdict, historical, findings.hint(verdict))
+    findings.check(verdict, historical, _hint(verdict, file, evidence.platform))
+
+
+def _hint(verdict: Verdict, file: str, platform: str) -> str | None:
+    open_ = findings.first(verdict, Outcome.NOT_ESTABLISHED)
+    if open_ is not None and open_.check is Check.HARDWARE and platform in evidence_fetch.PLATFORMS:
+        fetch = shlex.join(["teelog", "evidence", "fetch", file, "--out", "endorsements"])
+        return findings.hint(verdict, {Check.HARDWARE: f"{fetch}; or --endorsement FILE, from the host or the vendor"})
+    return findings.hint(verdict)
 
 
 def _bound(path: str) -> bytes:

@@ -16,6 +16,8 @@ from teelog.evidence.platform import Evidence, Roots
 if TYPE_CHECKING:
     from teelog.client.endorsements import Found
 
+PLATFORMS = frozenset({"sev-snp", "tdx", "sgx", "azure"})
+"""Of whose evidence something can be fetched."""
 _LEAST_PAUSE = 1.0  # seconds
 
 

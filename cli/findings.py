@@ -13,7 +13,7 @@ from teelog.verdict import Check, Finding, Outcome, Overall, Verdict
 
 _ELSEWHERE = re.compile(r"\bsee [a-z-]+\Z")
 HINTS = {
-    Check.HARDWARE: "--evidence FILE; --endorsement FILE: the certificate of its key, from the host or the vendor",
+    Check.HARDWARE: "--evidence FILE; --endorsement FILE: its certificate, from the host or `teelog evidence fetch`",
     Check.FRESHNESS: "--nonce HEX or --report-data HEX: what was asked of the TEE",
     Check.BINDING: "--binds FILE: the TLS key or output that the evidence should commit to",
 }

@@ -112,9 +112,11 @@ def test_everything_switched_off_is_no_success(place: Place):
 
 
 def test_without_endorsement_nothing_is_established(place: Place):
-    ran = teelog("evidence", "verify", place.put("report.bin", MACHINE.report()), *WAIVED)
+    path = place.put("report.bin", MACHINE.report())
+    ran = teelog("evidence", "verify", path, *WAIVED)
     assert ran.code == 3
     assert "hardware: no endorsement" in ran.stderr
+    assert f"next: teelog evidence fetch {path} --out endorsements; or --endorsement FILE" in ran.stderr
 
 
 def flipped() -> bytes:
