@@ -12,7 +12,7 @@ from teelog import bundle as bundles
 from teelog.appraisal.api import MAX_TIME, appraise
 from teelog.appraisal.inputs import Expect
 from teelog.bundle import Bundle
-from teelog.cli import bundle_refresh, files, findings, memory, online, output, standing, statements, statuses
+from teelog.cli import bundle_file, bundle_refresh, findings, memory, online, output, standing, statements, statuses
 from teelog.cli import policy as policies
 from teelog.cli import trust as trusts
 from teelog.cli.allow import stream_type
@@ -114,7 +114,7 @@ def show(file: str, trust_file: str | None) -> None:
 
     Example: teelog bundle show acme.teelog --trust trust.toml
     """
-    data = files.read(file, bundles.MAX_LENGTH, "bundle")
+    data = bundle_file.read(file)
     parsed = bundles.parse(data)
     verdict = None
     if trust_file is not None:

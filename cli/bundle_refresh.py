@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from teelog import bundle as bundles
 from teelog.appraisal.inputs import Seen
 from teelog.appraisal.lifetime import fresh_until
-from teelog.cli import ended, files, memory, online, output, standing
+from teelog.cli import bundle_file, ended, memory, online, output, standing
 from teelog.cli import policy as policies
 from teelog.cli import trust as trusts
 from teelog.cli.duration import DURATION
@@ -168,7 +167,7 @@ def command(
     """
     trust = trusts.load(trust_file)
     state = online.open_state(state_folder)
-    bundles.parse(files.read(file, bundles.MAX_LENGTH, "bundle"))  # a file that is none is told at once
+    bundle_file.read(file)  # a file that is none is told at once
     work = _Refresh(Path(file), trust, policies.url_of(trust.main, url), state, timeout)
     if every is None:
         found = online.run(work.once())
@@ -193,7 +192,7 @@ class _Refresh:
 
     async def once(self) -> Fetched:
         """Writes the newest bundle. Raises where there is none."""
-        before = files.read(self.path, bundles.MAX_LENGTH, "bundle")
+        before = bundle_file.read(str(self.path))
         seen = memory.recall(self.state, self.trust)
         found = await self._newest(before, seen)
         output.write_file(self.path, found.shown.file)

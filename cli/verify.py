@@ -39,6 +39,7 @@ _HINTS = {
     Check.WITNESSED: f"fetch a checkpoint with its quorum: {_GET}",
     Check.FRESH: f"fetch a newer checkpoint: {_GET}",
 }
+_OLDER = ("a newer status of the stream was seen", "not as new as one that was seen", "the status has run out")
 _BUNDLE = "teelog bundle get STREAM --trust TRUST --out FILE"
 _OF_A_BUNDLE = {
     **findings.HINTS,
@@ -204,9 +205,9 @@ def _read(path: str | None, limit: int, what: str) -> bytes | None:
 def _read_bundle(path: str | None) -> bytes | None:
     if path is None:
         return None
-    from teelog import bundle
+    from teelog.cli import bundle_file
 
-    return files.read(path, bundle.MAX_LENGTH, "bundle")
+    return bundle_file.read(path)
 
 
 def _logged(path: str | None, proof: str | None) -> LoggedFile | None:
@@ -221,6 +222,9 @@ def _bound(path: str | None) -> bytes | None:
 
 def _hint(verdict: Verdict, state: ClientState | None, trust: Trust, *, of_bundle: bool) -> str | None:
     if verdict.overall is Overall.FAILED:
+        cause = verdict[Check.ALLOWED_NOW].cause or ""
+        if of_bundle and any(old in f"{cause} {verdict[Check.SIGNER].cause}" for old in _OLDER):
+            return _OF_A_BUNDLE[Check.FRESH]
         if of_bundle and findings.failing(verdict) is Check.FRESH:
             return _OF_A_BUNDLE[Check.FRESH]
         if state is None or "seen before" not in (verdict[Check.SIGNER].cause or ""):

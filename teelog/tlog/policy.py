@@ -14,7 +14,7 @@ from teelog import strict
 from teelog.errors import ConfigError, MalformedError, NotEstablished, NotWitnessed, UntrustedKey, VerificationError
 from teelog.tlog import vkey
 from teelog.tlog.checkpoint import Checkpoint, open_checkpoint, parse_body
-from teelog.tlog.note import Note, UnverifiedNote, VerifiedSignature, Verifier, index_verifiers, parse
+from teelog.tlog.note import Note, UnverifiedNote, VerifiedSignature, Verifier, describe, index_verifiers, parse
 from teelog.tlog.vkey import VerifierKey
 
 MAX_LENGTH = 4 * 1024 * 1024  # bytes; PL-18: far above 32 logs, 32 witnesses and 32 groups
@@ -22,6 +22,7 @@ MAX_LINES = 10_000
 MAX_DEFINITIONS = 1_000  # of each kind
 FUTURE_SKEW = 300  # seconds a fresh cosignature may lie ahead (CS-04, protocol section 5)
 NONE = "none"
+_SHOW = "is the policy this log's? teelog policy show POLICY, and its operator's vkey"
 
 # PL-02: tab, newline, printable ASCII and everything with the high bit set.
 _FORBIDDEN = re.compile(rb"[^\t\n\x20-\x7e\x80-\xff]")
@@ -167,12 +168,13 @@ def read_checkpoint(data: bytes, policy: Policy, *, origin: str | None = None) -
             "checkpoint is of a log that the policy does not list",
             expected=", ".join(policy.origins()) or "a log line",
             actual=claimed,
+            hint=_SHOW,
         )
     checkpoint, note = _open(unverified, body, log_keys, policy)
     # PL-17: one listed key of the log suffices.
     log_signatures = tuple(s for s in note.signatures if s.verifier in log_keys)
     if not log_signatures:
-        raise UntrustedKey("checkpoint is not signed by the log", expected=", ".join(map(_short, log_keys)))
+        raise _not_by_the_log(unverified, log_keys)
     covering = [key for key in log_keys if key.covers_extensions]
     if not any(s.verifier in covering for s in log_signatures):
         checkpoint = replace(checkpoint, extensions=())
@@ -183,12 +185,26 @@ def _open(
     unverified: UnverifiedNote, body: Checkpoint, log_keys: list[VerifierKey], policy: Policy
 ) -> tuple[Checkpoint, Note]:
     # PR-08: every line by a known witness is verified, and one that fails rejects the note.
-    if len(log_keys) == len(policy.logs):
-        opened = open_checkpoint(unverified, policy.keys, body=body)
-    else:
-        keys = [*log_keys, *(witness.key for witness in policy.witnesses.values())]
-        opened = open_checkpoint(unverified, keys, body=body)
+    try:
+        if len(log_keys) == len(policy.logs):
+            opened = open_checkpoint(unverified, policy.keys, body=body)
+        else:
+            keys = [*log_keys, *(witness.key for witness in policy.witnesses.values())]
+            opened = open_checkpoint(unverified, keys, body=body)
+    except UntrustedKey as error:
+        raise _not_by_the_log(unverified, log_keys) from error
     return opened.checkpoint, opened.note
+
+
+def _not_by_the_log(unverified: UnverifiedNote, log_keys: list[VerifierKey]) -> UntrustedKey:
+    names = {key.name for key in log_keys}
+    own = [(line.name, line.key_id) for line in unverified.signatures if line.name in names]
+    return UntrustedKey(
+        "checkpoint is not signed by the log's key in the policy",
+        expected=describe((key.name, key.key_id) for key in log_keys),
+        actual=describe(own),
+        hint=_SHOW,
+    )
 
 
 def _cosignatures(lines: Iterable[VerifiedSignature], policy: Policy) -> dict[str, VerifiedSignature]:

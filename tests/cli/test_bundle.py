@@ -123,8 +123,10 @@ def test_show_verifies_nothing_and_says_so(log: Growing):
 @pytest.mark.parametrize("bad", [b"", b"\xa0", b"x" * 100])
 def test_what_is_no_bundle_is_refused(log: Growing, bad: bytes):
     log.write("bad.teelog", bad)
-    log.run("bundle", "show", "bad.teelog", code=1)
-    log.run("bundle", "refresh", "bad.teelog", "--trust", "trust.toml", code=1)
+    for words in (("show",), ("refresh", "--trust", "trust.toml")):
+        ran = log.run("bundle", *words, "bad.teelog", code=1)
+        assert "error: bad.teelog is no bundle: " in ran.stderr
+        assert "next: teelog bundle get " in ran.stderr
 
 
 # -- refresh ----------------------------------------------------------------------------------------------------------

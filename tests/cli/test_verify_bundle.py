@@ -103,6 +103,20 @@ def test_a_bundle_with_a_lower_seq_than_seen_is_refused(world: World):
     world.verify(world.bundle())
     ran = world.verify(old, code=1)
     assert "a newer status of the stream was seen before" in ran.stderr
+    assert "next: fetch a newer bundle: teelog bundle get" in ran.stderr
+
+
+def test_a_bundle_whose_status_has_run_out_is_refused_with_what_to_do(world: World):
+    world.status(IDS[0])
+    ran = world.verify(world.bundle(), "--at", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(NOW + 90_000)), code=1)
+    assert "next: fetch a newer bundle: teelog bundle get" in ran.stderr
+
+
+def test_what_is_no_bundle_is_named_with_what_to_do(world: World):
+    (world.folder / "release.json").write_bytes(RELEASES[0])
+    ran = world.verify("release.json", code=1)
+    assert "error: release.json is no bundle: " in ran.stderr
+    assert "next: teelog bundle get" in ran.stderr
 
 
 def test_two_index_leaves_for_one_size_are_5_and_kept(world: World):

@@ -206,6 +206,12 @@ def test_PL_13_the_logs_key_name_is_the_origin():
     for origin in ("log.example/tee2", "log.example/te", "LOG.example/tee", "other"):
         with pytest.raises(UntrustedKey, match="does not list"):
             verify_checkpoint(make.sign(make.head(5, origin), LOG, *WITNESSES), parse_policy(GOOD))
+    namesake = make.signer(LOG.verifier.name, ED, "another log of this name")
+    for by in ((), WITNESSES):
+        with pytest.raises(UntrustedKey, match="not signed by the log's key in the policy") as caught:
+            verify_checkpoint(make.sign(make.head(5), namesake, *by), parse_policy(GOOD))
+        assert caught.value.actual == f"{LOG.verifier.name}+{namesake.verifier.key_id.hex()}"
+        assert "teelog policy show" in str(caught.value.hint)
     renamed = make.signer("renamed.example", ED, make.ORIGIN)
     with pytest.raises(UntrustedKey):
         verify_checkpoint(make.sign(make.head(5), renamed, *WITNESSES), make.policy(log_line(renamed), "quorum none"))
