@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 SOONER = 30.0  # seconds until the next attempt after one that failed, at most
 AGAIN, AGAIN_MOST = 0.5, 5.0  # seconds between attempts of one fetch, doubled each time
+BEHIND = 0.2  # seconds between looks at an index that is a moment behind its log
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +61,17 @@ async def fetch(
 ) -> Fetched:
     """The bundle as the log shows it now, tried again until the timeout. Raises what is wrong with its answers.
 
+    It rests on an index that covers what the log has published by now, if that takes no longer than PATIENCE.
     hint: where the release's entry may be.
     """
     from teelog.client.http import HttpClient
 
     deadline, pause = time.monotonic() + timeout, AGAIN
     async with HttpClient() as http:
+        patience = time.monotonic() + min(timeout, standing.PATIENCE)
         while True:
             try:
+                await _covering(http, place, trust, patience)
                 return await _fetch(http, place, trust, stream, wanted, seen, state, hint)
             except (UnavailableError, NotWitnessed) as error:
                 if time.monotonic() + pause >= deadline:
@@ -78,6 +82,28 @@ async def fetch(
                 pause = min(2 * pause, AGAIN_MOST)
             except MisbehaviourError as error:
                 raise state.convict(trust.origin, error) from error
+
+
+async def _covering(http: HttpClient, place: str, trust: Trust, until: float) -> None:
+    """Waits for an index that is a moment behind: what was answered just now, such as a status, is in the bundle.
+
+    Nothing is believed of it: an index that stays behind, or cannot be read, is told by what is asked next.
+    """
+    from teelog.client.index import open_index
+    from teelog.client.source import HttpSource
+
+    if trust.index is None:
+        return
+    try:
+        source = HttpSource(http, place)
+        head = verify_checkpoint(await source.checkpoint(), trust.main).checkpoint
+        while time.monotonic() + BEHIND < until:
+            covered = (await open_index(http, place, trust.main, trust.index)).main.checkpoint.size
+            if covered >= head.size or (covered + 1 == head.size and await ended.told(source, head) is not None):
+                return
+            await asyncio.sleep(BEHIND)
+    except TeelogError:
+        return
 
 
 async def _fetch(
