@@ -1,6 +1,7 @@
 # Every target sets up what it needs; the machine needs python3 (3.11 or later) with venv, and make.
 #   make demo     the whole story on this machine, ends with a fork being caught
 #   make test     the tests            (TESTS=tests/tlog for a part, PYTEST_ARGS=... for options)
+#   make long     the tests that take longest: the demo from the wheel, the tutorials as written, the bench's floors
 #   make check    ruff, mypy --strict, the import rule
 #   make fix      what can be repaired by itself: ruff's findings, docs/commands.md
 #   make bench    ratios of design section 10
@@ -13,7 +14,7 @@ STAMP := $(VENV)/.installed
 TESTS ?= tests
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: demo test check fix bench interop faults clean
+.PHONY: demo test long check fix bench interop faults clean
 .DEFAULT_GOAL := test
 
 $(STAMP): pyproject.toml
@@ -27,6 +28,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(PYTEST_ARGS) $(TESTS)
+
+long: $(STAMP)
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m long $(TESTS)
 
 check: $(STAMP)
 	$(BIN)/ruff check

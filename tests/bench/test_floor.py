@@ -15,6 +15,7 @@ SHORT = Settings(rounds=3, scale=0.05)
 TRIES = 3
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["batch", "post-256", "latency", "replay", "cold"])
 def test_no_row_falls_below_half_its_target(name: str, tmp_path: Path) -> None:

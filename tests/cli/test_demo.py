@@ -46,7 +46,7 @@ def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture(scope="module", params=["real", "forged"])
+@pytest.fixture(scope="module", params=[pytest.param("real", marks=pytest.mark.long), "forged"])
 def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ran]:
     """The story of a real machine where the vectors are at hand, and that of a forged one as in every clone."""
     folder = tmp_path_factory.mktemp("demo") / "story"
@@ -146,7 +146,12 @@ def test_a_folder_in_use_is_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)]
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.long),
+        (signal.SIGTERM, 130),
+        pytest.param(signal.SIGKILL, -signal.SIGKILL, marks=pytest.mark.long),
+    ],
 )
 def test_an_interrupted_demo_leaves_no_process(tmp_path: Path, number: signal.Signals, code: int):
     folder = tmp_path / "story"

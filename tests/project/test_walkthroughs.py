@@ -36,6 +36,7 @@ def servers() -> list[str]:
     return told[: next(place for place, block in enumerate(told) if "teelog namespace new" in block)]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(420)
 @pytest.mark.skipif(not (Path(sys.executable).parent / "teelog").exists(), reason="the command is not installed")
 def test_the_walkthroughs_run_as_written(tmp_path: Path):

@@ -150,5 +150,6 @@ def test_the_command_runs(full: Installed):
     assert call(full.bin / "teelog", "version", cwd=full.place).startswith("teelog ")
 
 
+@pytest.mark.long
 def test_the_demo_runs_from_the_wheel(full: Installed):
     call(full.bin / "teelog", "demo", cwd=full.place)
