@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 import pytest
@@ -50,3 +51,16 @@ def check_case(
         return
     assert (bad[0].check, bad[0].outcome) == (case.check, case.outcome)
     assert case.cause in str(bad[0].cause)
+
+
+def mutations(raw: bytes, seed: object, count: int = 1000) -> Iterator[bytes]:
+    """``raw`` with one bit flipped, every fifth time cut short instead; the same ones for the same seed."""
+    chance = random.Random(str(seed))
+    for number in range(count):
+        bad = bytearray(raw)
+        if number % 5 == 0:
+            del bad[chance.randrange(len(bad)) :]
+        else:
+            place = chance.randrange(8 * len(bad))
+            bad[place // 8] ^= 1 << place % 8
+        yield bytes(bad)

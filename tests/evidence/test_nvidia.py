@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import subprocess
 import sys
 import tracemalloc
@@ -21,7 +20,7 @@ from teelog.testing.nvidia import Gpu
 from teelog.testing.nvidia_cases import GPU, NONCE
 from teelog.testing.sev_snp import NOW
 from teelog.verdict import Outcome
-from tests.evidence.contract import check_case
+from tests.evidence.contract import check_case, mutations
 
 CASES = {case.name: case for case in nvidia_cases.cases()}
 ROOTS = nvidia.roots()
@@ -132,21 +131,10 @@ def never_passes(raw: bytes) -> None:
     assert found is Outcome.FAILED or evidence.raw == GPU.report(NONCE)
 
 
-def mutated(raw: bytes, number: int, chance: random.Random) -> bytes:
-    bad = bytearray(raw)
-    if number % 5 == 0:
-        del bad[chance.randrange(len(bad)) :]
-    else:
-        place = chance.randrange(8 * len(bad))
-        bad[place // 8] ^= 1 << place % 8
-    return bytes(bad)
-
-
 @pytest.mark.parametrize("name", ["good", "good-of-the-sdk"])
 def test_A_48_flipped_bits_and_truncations_never_pass(name: str):
-    chance = random.Random(name)
-    for number in range(1000):
-        never_passes(mutated(CASES[name].evidence, number, chance))
+    for bad in mutations(CASES[name].evidence, name):
+        never_passes(bad)
 
 
 @settings(max_examples=200, deadline=None)
