@@ -190,9 +190,11 @@ def collateral(
     revoked_authorities: Sequence[int] = (),
     tcb_info: Mapping[str, object] | None = None,
     qe_identity: Mapping[str, object] | None = None,
+    signed_by: Mapping[str, Platform] | None = None,
 ) -> bytes:
     """JSON. advisories: that apply at status. revoked: serial numbers of PCK certificates; revoked_authorities: those
-    of the root's list. tcb_info, qe_identity: members in place of the usual ones, signed like them.
+    of the root's list. tcb_info, qe_identity: members in place of the usual ones, signed like them. signed_by: name of
+    a statement -> the platform whose PCK signs it in Intel's place.
     """
     wrong = platform.rogue if rogue is None else rogue
     prefix = "rogue " if wrong else ""
@@ -214,6 +216,9 @@ def collateral(
         "qe_identity": texts[1],
         "qe_identity_signature": _raw(_key(prefix + SIGNER), texts[1].encode()).hex(),
     }
+    for name, forger in (signed_by or {}).items():
+        made[f"{name}_issuer_chain"] = forger.chain().decode()
+        made[f"{name}_signature"] = _raw(forger._key(), made[name].encode()).hex()
     return json.dumps(made, indent=1).encode()
 
 

@@ -16,7 +16,7 @@ from teelog.evidence.platform import Evidence, Expected
 from teelog.evidence.sgx import policy as sgx_policy
 from teelog.evidence.tdx import policy as tdx_policy
 from teelog.statement.require import Require
-from teelog.testing import intel, intel_cases
+from teelog.testing import intel, intel_cases, x509
 from teelog.testing.intel import NOW, Platform
 from teelog.testing.intel_cases import NONCE, PLATFORM
 from teelog.verdict import Check, Finding, Outcome
@@ -94,6 +94,23 @@ def test_dcap_qvl_and_the_own_verifier_make_one_status_of_all_parts(changes: dic
         return
     status, _ = own(raw, files)
     assert f"TCB status: {status}" in finding.details
+
+
+@pytest.mark.parametrize("statement", ["tcb_info", "qe_identity"])
+def test_no_platform_s_key_speaks_for_intel_though_its_chain_ends_in_the_same_root(statement: str):
+    forged = PLATFORM.collateral(signed_by={statement: PLATFORM.other(seed=b"key is known to others")})
+    finding = hardware(PLATFORM.tdx(), forged)
+    assert finding.outcome is Outcome.FAILED
+    assert "not a certificate and the pinned root" in (finding.cause or "")
+
+
+def test_a_revocation_list_that_is_not_yet_in_force_is_none():
+    later = json.loads(PLATFORM.collateral())
+    key = x509.p256_key(b"intel " + intel.PLATFORM_CA.encode())
+    later["pck_crl"] = x509.revocation_list(intel.PLATFORM_CA, key, NOW + 1, NOW + 60).hex()
+    finding = hardware(PLATFORM.tdx(), json.dumps(later).encode())
+    assert finding.outcome is Outcome.FAILED
+    assert "not in force" in (finding.cause or "")
 
 
 @pytest.mark.parametrize(
