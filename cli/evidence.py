@@ -165,11 +165,22 @@ def verify(
 
 
 def _hint(verdict: Verdict, file: str, platform: str) -> str | None:
-    open_ = findings.first(verdict, Outcome.NOT_ESTABLISHED)
-    if open_ is not None and open_.check is Check.HARDWARE and platform in evidence_fetch.PLATFORMS:
+    hardware = verdict[Check.HARDWARE]
+    if platform in evidence_fetch.PLATFORMS:
         fetch = shlex.join(["teelog", "evidence", "fetch", file, "--out", "endorsements"])
-        return findings.hint(verdict, {Check.HARDWARE: f"{fetch}; or --endorsement FILE, from the host or the vendor"})
-    return findings.hint(verdict)
+        if hardware.outcome is Outcome.NOT_ESTABLISHED:
+            option = "--endorsement FILE" if platform == "sev-snp" else "--collateral FILE"
+            return f"{fetch}; or {option}, from the host or the vendor"
+        if hardware.outcome is Outcome.FAILED and "has expired" in (hardware.cause or ""):
+            return f"{fetch} --again, for newer files; or --at TIME --historical, for what was right then"
+    elif findings.failing(verdict) and "has expired" in (_cause(verdict) or ""):
+        return "--at TIME --historical, if what was right then is the question"
+    return findings.hint(verdict, platform=platform)
+
+
+def _cause(verdict: Verdict) -> str | None:
+    found = findings.first(verdict, Outcome.FAILED)
+    return None if found is None else found.cause
 
 
 def _bound(path: str) -> bytes:

@@ -17,14 +17,27 @@ HINTS = {
     Check.FRESHNESS: "--nonce HEX or --report-data HEX: what was asked of the TEE",
     Check.BINDING: "--binds FILE: the TLS key or output that the evidence should commit to",
 }
+_INTEL = "--endorsement COLLATERAL.json: Intel's statements about the platform, from `teelog evidence fetch`"
+_OF_PLATFORMS = {
+    ("tdx", Check.HARDWARE): _INTEL,
+    ("sgx", Check.HARDWARE): _INTEL,
+    ("cca", Check.HARDWARE): "--endorsement cpak.pem, the platform's key, pinned: see docs/formats/evidence-cca.md",
+    ("tpm", Check.HARDWARE): "pin the key if it is that of your machine's TPM: see docs/formats/evidence-tpm.md",
+    ("nvidia", Check.HARDWARE): "--endorsement CHAIN.pem: the GPU's certificates, leaf first, as its driver has them",
+    ("nvidia", Check.CONFIGURATION): "--endorsement RIM.xml: NVIDIA's, one for the driver and one for the VBIOS",
+    ("azure", Check.CONFIGURATION): "--trust FILE with [platform.azure] paravisor: docs/formats/evidence-azure.md",
+}
+"""Where it is another input that a platform's evidence lacks."""
 
 
-def hint(verdict: Verdict, hints: Mapping[Check, str] = HINTS) -> str | None:
+def hint(verdict: Verdict, hints: Mapping[Check, str] = HINTS, platform: str | None = None) -> str | None:
     """What to try where the verdict is not established for want of an input: by the first such check."""
     if verdict.overall is not Overall.NOT_ESTABLISHED:
         return None
     open_ = first(verdict, Outcome.NOT_ESTABLISHED)
-    return None if open_ is None else hints.get(open_.check)
+    if open_ is None:
+        return None
+    return _OF_PLATFORMS.get((platform or "", open_.check)) or hints.get(open_.check)
 
 
 def lines(findings: Iterable[Finding]) -> list[str]:

@@ -157,8 +157,9 @@ def command(
         output.warn(f"{platform} hardware is judged by the trust file's own roots, not by the vendor's")
     state = _open_state(state_folder)
     seen = Seen() if state is None else memory.recall(state, trust)
+    evidence = _read(evidence_files[0] if evidence_files else None, MAX_EVIDENCE, "evidence")
     verdict = _appraise(
-        evidence=_read(evidence_files[0] if evidence_files else None, MAX_EVIDENCE, "evidence"),
+        evidence=evidence,
         endorsements=[files.read(path, what="endorsement") for path in endorsements],
         parts=_parts(evidence_files[1:], shared),
         bundle=_read_bundle(bundle_file),
@@ -181,7 +182,11 @@ def command(
     if result_key is not None and result_out is not None:
         _write_result(verdict, result_key, result_out, verifier or stream.partition("/")[0])
     _report(verdict, historical, result_out)
-    findings.check(verdict, historical, _hint(verdict, state, trust, of_bundle=bundle_file is not None))
+    findings.check(
+        verdict,
+        historical,
+        _hint(verdict, state, trust, of_bundle=bundle_file is not None, platform=_platform(evidence)),
+    )
 
 
 def _check_parts(files_: tuple[str, ...], shared: tuple[str, ...], nonce: bytes | None, off: frozenset[Check]) -> None:
@@ -220,7 +225,19 @@ def _bound(path: str | None) -> bytes | None:
     return None if path is None else commitments.bound_bytes(files.read(path, MAX_BOUND, "bound file"))
 
 
-def _hint(verdict: Verdict, state: ClientState | None, trust: Trust, *, of_bundle: bool) -> str | None:
+def _platform(evidence: bytes | None) -> str | None:
+    """What the evidence has the form of, for a hint only."""
+    from teelog.evidence import platform
+
+    try:
+        return None if evidence is None else platform.detect(evidence)
+    except MalformedError:
+        return None
+
+
+def _hint(
+    verdict: Verdict, state: ClientState | None, trust: Trust, *, of_bundle: bool, platform: str | None
+) -> str | None:
     if verdict.overall is Overall.FAILED:
         cause = verdict[Check.ALLOWED_NOW].cause or ""
         if of_bundle and any(old in f"{cause} {verdict[Check.SIGNER].cause}" for old in _OLDER):
@@ -231,7 +248,7 @@ def _hint(verdict: Verdict, state: ClientState | None, trust: Trust, *, of_bundl
             return None
         path = state.followed_file(trust.main.logs[0].key)
         return f"only if you pinned another chain on purpose, after a recovery of the name: delete {path}"
-    return findings.hint(verdict, _OF_A_BUNDLE if of_bundle else _HINTS)
+    return findings.hint(verdict, _OF_A_BUNDLE if of_bundle else _HINTS, platform)
 
 
 # -- what was seen ----------------------------------------------------------------------------------------------------

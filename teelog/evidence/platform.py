@@ -24,6 +24,9 @@ from teelog.verdict import Finding
 
 MAX_NONCE = 64  # bytes
 
+_EVENT_LOG = b"Spec ID Event03\0"  # how a log of events begins, see event_log
+_HCL = b"HCLA"
+
 NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
@@ -172,7 +175,19 @@ def detect(evidence: bytes) -> str:
         "this is no evidence of a platform that is known here",
         expected="evidence of " + ", ".join(PLATFORMS),
         actual=f"{len(evidence)} bytes",
+        hint=_instead(evidence),
     )
+
+
+def _instead(raw: bytes) -> str | None:
+    """What to do with a file that is often taken for evidence; None for any other."""
+    if raw and not raw.removeprefix(b"0x").strip(b"0123456789abcdefABCDEF \r\n"):
+        return "it is text in hex: decode it first, such as with xxd -r -p"
+    if _EVENT_LOG in raw[:128]:
+        return "it is an event log: teelog measure event-log FILE; next to a quote: teelog evidence verify --event-log"
+    if raw.startswith(_HCL):
+        return "an HCL report alone has no quote of the vTPM: docs/formats/evidence-azure.md says what goes with it"
+    return None
 
 
 def parse(evidence: bytes, platform: str | None = None) -> Evidence:

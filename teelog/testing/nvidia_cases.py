@@ -154,7 +154,7 @@ def _wrong_hardware() -> Iterator[Case]:
     yield chain("chain-with-a-gap", "another issuer", *own[:2], *own[3:])
     yield chain("chain-without-leaf", "end with a GPU's", *own[1:])
     yield chain("chain-out-of-order", "another issuer", own[0], own[2], own[1], *own[3:])
-    yield hardware("chain-missing", "were not given", report)
+    yield Case("chain-missing", report, "hardware", "were not given", "not established", endorsements=tuple(rims))
     yield hardware("chain-of-garbage", "PEM", report, b"garbage")
     yield gpu("expired", "has expired", not_after=NOW - 1)
     yield gpu("leaf-that-is-an-authority", "end with a GPU's", extensions=(*x509.AUTHORITY, nvidia.identity()))

@@ -8,6 +8,7 @@ the platform's state.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -36,6 +37,7 @@ LATE_REFUSALS = frozenset(
 )
 """Texts of dcap-qvl 0.7 about the configuration of a quote that is genuine; tests notice when they change."""
 
+_EXPIRED = re.compile(r"CrlExpired \{ time: UnixTime\((\d{1,11})\), next_update: UnixTime\((\d{1,11})\) \}")
 _PREFIX = "Verification failed: "
 _MAX_TEXT = 160
 
@@ -193,5 +195,11 @@ def _given(library: Any, collateral: Collateral) -> Any:
 def _refusal(text: str) -> VerificationError:
     """Its first line as the message; what caused it behind, on one line and bounded."""
     first, _, rest = text.removeprefix(_PREFIX).partition("\n")
+    expired = _EXPIRED.search(text)
+    if expired is not None:
+        now, until = (certificates.utc(int(each)) for each in expired.groups())
+        return VerificationError(
+            "a revocation list of the collateral has expired", expected=f"a time up to {until}", actual=now
+        )
     cause = " ".join(rest.removeprefix("\nCaused by:").split())
     return VerificationError(first[:_MAX_TEXT] or "the quote does not verify", actual=cause[:_MAX_TEXT] or None)

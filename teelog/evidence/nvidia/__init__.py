@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from teelog.errors import MalformedError, TeelogError, VerificationError
+from teelog.errors import MalformedError, NotEstablished, TeelogError
 from teelog.evidence import certificates
 from teelog.evidence.certificates import Certificate
 from teelog.evidence.nvidia import answers, chain, container, policy, rim
@@ -18,7 +18,7 @@ from teelog.evidence.nvidia.chain import Chain
 from teelog.evidence.nvidia.policy import Golden
 from teelog.evidence.nvidia.report import Report
 from teelog.evidence.platform import NOTHING, Expected, Roots
-from teelog.verdict import Check, Finding, failed, verified
+from teelog.verdict import Check, Finding, failed, not_established, verified
 
 PLATFORM = "nvidia"
 MAX_RIMS = 4
@@ -66,6 +66,8 @@ class Nvidia:
             shown = _chain([self.certificates] if self.certificates else others)
             found = chain.verify(self.report, shown, now, nvidia_roots.device(trusted))
             self.golden = self._compare(golden, now, nvidia_roots.rim(trusted))
+        except NotEstablished as error:
+            return not_established(Check.HARDWARE, error.message)
         except TeelogError as error:
             return failed(Check.HARDWARE, error)
         return verified(Check.HARDWARE, *_established(self.report, found))
@@ -90,14 +92,14 @@ class Nvidia:
 
 
 def _chain(files: Sequence[bytes]) -> list[Certificate]:
-    """Leaf first. Raises MalformedError; VerificationError where there are none."""
+    """Leaf first. Raises MalformedError; NotEstablished where there are none."""
     ders: list[bytes] = []
     for each in files:
         ders += [each] if each[:1] == b"\x30" else certificates.load_pem(each)
         if len(ders) > certificates.MAX_CERTIFICATES:
             raise MalformedError("too many certificates", expected=f"at most {certificates.MAX_CERTIFICATES}")
     if not ders:
-        raise VerificationError("the GPU's certificates were not given", expected="the chain, leaf first, as PEM")
+        raise NotEstablished("the GPU's certificates were not given, and the report came without them")
     return [certificates.load_cert(each) for each in ders]
 
 
