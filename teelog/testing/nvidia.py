@@ -186,20 +186,20 @@ def resource(index: int, *values: bytes, active: bool = True) -> str:
     )
 
 
-def swid(version: str, resources: str, edition: str = "GPU") -> bytes:
+def swid(version: str, resources: str, edition: str = "GPU", product: str = "GH100") -> bytes:
     """An unsigned RIM."""
     return (
         f'<SoftwareIdentity xmlns="{_SWID}" xmlns:s="{_SWID}" xmlns:h="{_HASHES}" name="GH100" version="1.0">'
-        f'<s:Meta colloquialVersion="{version}" edition="{edition}" product="GH100"/>'
+        f'<s:Meta colloquialVersion="{version}" edition="{edition}" product="{product}"/>'
         f"<s:Payload>{resources}</s:Payload></SoftwareIdentity>"
     ).encode()
 
 
-def golden(version: str, indexes: tuple[int, ...]) -> bytes:
+def golden(version: str, indexes: tuple[int, ...], product: str = "GH100") -> bytes:
     """An unsigned RIM with the usual measurements, each beside another value, and one that is not active."""
     other = bytes(48)
     active = "".join(resource(index, other, measurements()[index]) for index in indexes)
-    return swid(version, active + resource(63, other, active=False))
+    return swid(version, active + resource(63, other, active=False), product=product)
 
 
 def signed(xml: bytes, *, rogue: bool = False, not_after: int = NOT_AFTER, extensions: Extensions = SIGNER) -> bytes:

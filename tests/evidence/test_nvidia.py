@@ -61,6 +61,16 @@ def test_configuration_is_not_established_before_hardware_was_asked_nor_after_it
     assert evidence.configuration().outcome is Outcome.NOT_ESTABLISHED
 
 
+def test_the_driver_s_golden_rim_of_another_kind_of_gpu_is_none():
+    evidence = platform.parse(GPU.report(NONCE))
+    # Of the same version, and it names fewer measurements, none of which differs.
+    other = nvidia.signed(nvidia.golden(nvidia.DRIVER_VERSION, (0,), product="GB100"))
+    evidence.hardware([GPU.endorsement(), other, nvidia.rims()[1]], NOW, ROOTS)
+    finding = evidence.configuration()
+    assert finding.outcome is Outcome.FAILED
+    assert "another kind of GPU" in (finding.cause or "")
+
+
 def test_a_demand_that_is_not_known_here_is_not_established():
     evidence = platform.parse(GPU.report(NONCE))
     evidence.hardware(nvidia_cases.usual(), NOW, ROOTS)

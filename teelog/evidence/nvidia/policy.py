@@ -60,6 +60,11 @@ def golden(report: Report, files: Sequence[bytes], now: int, pins: Mapping[str, 
     found = [rims.verify(each, now, pins) for each in files]
     driver = rims.of_version(found, report.driver, "driver")
     vbios = rims.of_version(found, report.vbios, "VBIOS")
+    # One version of the driver is made for several kinds of GPU, with a RIM each; a VBIOS is of one kind.
+    if driver.product != vbios.product:
+        raise VerificationError(
+            "the golden RIM of the driver is for another kind of GPU", expected=vbios.product, actual=driver.product
+        )
     both = sorted(driver.golden.keys() & vbios.golden.keys())
     if both:
         raise VerificationError("driver and VBIOS have golden values for one index", actual=both[0])
