@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 from teelog.appraisal.inputs import Part
 from teelog.evidence import platform
-from teelog.evidence.platform import NOTHING, Evidence, Expected, Roots
+from teelog.evidence.platform import NOTHING, Device, Evidence, Expected, Roots
 from teelog.trust import Trust
-from teelog.verdict import Check, Finding, Outcome, verified
+from teelog.verdict import Check, Finding, Outcome, failed, verified
 
 MAX_PARTS = 16
 
@@ -51,7 +51,18 @@ class Composite:
     def hardware(self, endorsements: Sequence[bytes], now: int, roots: Roots | None = None) -> Finding:
         """endorsements, roots: the machine's; those of the parts are known already."""
         own = self.machine.hardware(endorsements, now, roots)
-        return self._all(own, lambda it, given: it.hardware(given, now, self.trust.roots.get(it.platform)))
+        found = self._all(own, lambda it, given: it.hardware(given, now, self.trust.roots.get(it.platform)))
+        return found if found.outcome is not Outcome.VERIFIED else self._distinct(found)
+
+    def _distinct(self, found: Finding) -> Finding:
+        """found, unless one device stands for two: it answers as often as it is asked, each time differently."""
+        seen: dict[bytes, int] = {}
+        for number, (part, _) in enumerate(self.parts, 1):
+            device = part.device if isinstance(part, Device) else None
+            first = seen.setdefault(part.raw if device is None else device, number)
+            if first != number:
+                return failed(Check.HARDWARE, f"part {number} ({part.platform}): it is the same device as part {first}")
+        return found
 
     def configuration(self, floor: Mapping[str, object] = NOTHING, require: Mapping[str, object] = NOTHING) -> Finding:
         """floor, require: the machine's; parts are held to the trust file alone."""

@@ -124,6 +124,15 @@ class Logged(Protocol):
         """Whether the log's events, extended in order, give the registers; the finding is ``measurement``'s."""
 
 
+@runtime_checkable
+class Device(Protocol):
+    """Evidence of a device of which a machine can have several."""
+
+    @property
+    def device(self) -> bytes | None:
+        """What tells it from others of its kind, by the last `hardware`; None where that was not verified."""
+
+
 class Platform(Protocol):
     """What the module of one platform offers; MODULES names it.
 

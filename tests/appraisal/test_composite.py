@@ -53,6 +53,14 @@ def outcomes(verdict: Verdict) -> dict[Check, Outcome]:
     return {check: verdict[check].outcome for check in asked if verdict[check].outcome is not Outcome.VERIFIED}
 
 
+def test_one_gpu_is_not_two_however_often_it_answers():
+    again = GPU.report(NONCE, values=nvidia.measurements({50: b"x" * 48}))  # real signatures differ each time
+    for second in (PARTS[0], again):
+        verdict = judged((PARTS[0], second), (part(PARTS[0]), part(second)))
+        assert verdict[Check.HARDWARE].outcome is Outcome.FAILED
+        assert verdict[Check.HARDWARE].cause == "part 2 (nvidia): it is the same device as part 1"
+
+
 def test_a_machine_that_commits_to_its_gpus_is_verified_with_them():
     verdict = judged()
     assert outcomes(verdict) == {}, verdict

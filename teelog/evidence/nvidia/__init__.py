@@ -5,6 +5,7 @@ binding.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -29,12 +30,14 @@ class Nvidia:
     """A GPU's report as `teelog.evidence.platform.Evidence`.
 
     certificates: PEM that came with the report, or nothing. golden: what the last `hardware` found of the golden
-    measurements, for `configuration`; None before.
+    measurements, for `configuration`; None before. device: see `teelog.evidence.platform.Device`, SHA-256 of the key
+    that signed, which is derived from the GPU's own.
     """
 
     report: Report
     certificates: bytes
     golden: Golden | TeelogError | None = field(default=None, init=False, compare=False)
+    device: bytes | None = field(default=None, init=False, compare=False)
 
     @property
     def platform(self) -> str:
@@ -58,7 +61,7 @@ class Nvidia:
 
     def hardware(self, endorsements: Sequence[bytes], now: int, roots: Roots | None = None) -> Finding:
         """endorsements: the chain, leaf first, unless it came with the report; golden RIMs (XML), for configuration."""
-        self.golden = None
+        self.golden = self.device = None
         trusted = roots or nvidia_roots.shipped()
         try:
             golden = [each for each in endorsements if rim.looks_like(each)]
@@ -70,6 +73,7 @@ class Nvidia:
             return not_established(Check.HARDWARE, error.message)
         except TeelogError as error:
             return failed(Check.HARDWARE, error)
+        self.device = hashlib.sha256(found.leaf.spki).digest()
         return verified(Check.HARDWARE, *_established(self.report, found))
 
     def _compare(self, files: Sequence[bytes], now: int, pins: Mapping[str, bytes]) -> Golden | TeelogError:
