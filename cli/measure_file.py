@@ -11,6 +11,7 @@ import click
 
 from teelog.cli import files, measured, output
 from teelog.cli.duration import moment
+from teelog.errors import VerificationError
 from teelog.measure.values import Value
 
 ALGORITHMS = ("sha256", "sha384", "sha512")
@@ -56,7 +57,12 @@ def _reference_values(path: Path, at: datetime | None) -> Value:
     from teelog.evidence.nvidia import rim, roots
 
     now = int(time.time()) if at is None else int(at.timestamp())
-    found = rim.verify(files.read(path, rim.MAX_RIM, "RIM"), now, roots.rim(roots.shipped()))
+    try:
+        found = rim.verify(files.read(path, rim.MAX_RIM, "RIM"), now, roots.rim(roots.shipped()))
+    except VerificationError as error:
+        if at is None and "has expired" in error.message:
+            error.hint = "--at TIME, if what was right then is the question"
+        raise
     values: dict[str, str] = {}
     for index, golden in sorted(found.golden.items()):
         names = [f"index_{index}.{place}" for place in range(1, len(golden) + 1)]

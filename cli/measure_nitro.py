@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 PLATFORM = "nitro"
 
+_ROLE = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/\S+")
+_INSTANCE = re.compile(r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -36,6 +39,11 @@ def command(image: Path, role: str | None, instance: str | None, expect: Path | 
 
     Example: teelog measure nitro app.eif --json > regs.json
     """
+    # Any other text would be hashed as well, and give a value that no machine has.
+    if role is not None and not _ROLE.fullmatch(role):
+        raise click.UsageError("--role: not the ARN of a role, such as arn:aws:iam::123456789012:role/NAME")
+    if instance is not None and not _INSTANCE.fullmatch(instance):
+        raise click.UsageError("--instance: not an instance's id, such as i-0123456789abcdef0")
     from teelog.evidence.nitro import pcr
 
     found = measure(image)

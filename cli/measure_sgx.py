@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from teelog.cli import files, measured, output
+from teelog.errors import MalformedError
 from teelog.measure.registers import Variant
 
 PLATFORM = "sgx"
@@ -36,6 +37,12 @@ def measure(path: Path) -> Variant:
     with measured.opened(path) as read:
         is_stream = read(8).startswith(b"ECREATE")
     if not is_stream:
+        if path.stat().st_size != sigstruct.SIZE:
+            raise MalformedError(
+                f"{path} is neither an enclave's stream nor its SIGSTRUCT",
+                expected=f".sgxs, or .sig of {sigstruct.SIZE} bytes",
+                actual=f"{path.stat().st_size} bytes",
+            )
         claim = sigstruct.read(files.read(path, sigstruct.SIZE, "SIGSTRUCT"))
         return Variant(PLATFORM, {"file": "sigstruct", "debug": claim.debug}, claim.registers, "extracted")
     with measured.opened(path) as read:

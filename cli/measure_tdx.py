@@ -74,6 +74,12 @@ def command(
         digest, size = _initrd(initrd)
         common["rtmr2"] = tdx_boot.rtmr2(tdx_boot.cmdline_digest(_text(cmdline or "")), digest)
         kernels = _kernels(files.read(kernel, tdx_boot.MAX_KERNEL, "kernel"), size, ram)
+    if expect is None and (kernel is None or acpi is None):
+        lacking = [
+            *(["--ram and --acpi"] if acpi is None else []),
+            *(["--kernel and --initrd"] if kernel is None else []),
+        ]
+        output.note(f"not all four registers that a release of tdx states: add {', '.join(lacking)}")
     variants = []
     for order in tdvf.Order:
         mrtd = parsed.mrtd(order)

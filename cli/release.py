@@ -14,6 +14,7 @@ from teelog.cli import allow, files, output, publish, release_list, statements
 from teelog.cli.duration import moment
 from teelog.errors import MalformedError, UnavailableError
 from teelog.measure import registers as measured_registers
+from teelog.measure.values import Measured
 from teelog.statement import draft, registers, release, strict_json
 from teelog.statement.admit import Kind
 from teelog.statement.draft import Draft
@@ -45,7 +46,7 @@ def _subjects(_context: click.Context, _option: click.Parameter, values: tuple[s
     for value in values:
         match = _SUBJECT.fullmatch(value)
         if match is None:
-            raise click.BadParameter("expected NAME=sha256:HEX")
+            raise click.BadParameter("expected NAME=ALG:HEX, such as disk.img=sha256:HEX or root.img=dm-verity:HEX")
         found.append(Subject(match[1], {match[2]: match[3]}))
     return found
 
@@ -66,7 +67,14 @@ def _materials(_context: click.Context, _option: click.Parameter, values: tuple[
     "--require", "require_file", type=_FILE, help="Configuration to ask for: a JSON object, or one a platform."
 )
 @click.option("--artifact", "artifacts", type=_FILE, multiple=True, help="What is released; repeatable.")
-@click.option("--subject", "subjects", metavar="NAME=sha256:HEX", multiple=True, callback=_subjects, help="Its digest.")
+@click.option(
+    "--subject",
+    "subjects",
+    metavar="NAME=ALG:HEX",
+    multiple=True,
+    callback=_subjects,
+    help="Its digest, such as disk.img=sha256:HEX or root.img=dm-verity:HEX; repeatable.",
+)
 @click.option("--not-before", metavar="TIME", callback=moment, help="2026-01-31, or with T12:00:00Z.  [default: now]")
 @click.option(
     "--not-after", metavar="TIME", callback=moment, help="Last second of validity.  [default: 365 days later]"
@@ -140,16 +148,36 @@ def _variants(register_files: tuple[Path, ...], require_file: Path | None) -> tu
         try:
             document = measured_registers.decode(data)
         except MalformedError as error:
+            _check_complete(path, data)
             raise MalformedError(
                 f"{path}: {error.message}",
                 expected=error.expected,
                 actual=error.actual,
-                hint=error.hint or "teelog measure sev-snp ... --json > regs.json",
+                hint=error.hint or "teelog measure PLATFORM ... --json > regs.json",
             ) from error
         for v in document.variants:
             block = asked.get(v.platform, {})
             found.append(Variant(platform=v.platform, when={**v.when}, registers=v.registers, require=block))
     return tuple(found)
+
+
+def _check_complete(path: Path, data: bytes) -> None:
+    """Raises MalformedError where ``teelog measure`` wrote the file, and it is no full set of registers."""
+    try:
+        kind = msgspec.json.decode(data, type=Measured).kind
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return
+    names = registers.PLATFORMS.get(kind)
+    if names is None:
+        raise MalformedError(
+            f"{path} holds values of {output.safe(kind, 20)}, which are no registers of a platform",
+            hint="state them as a subject: --subject NAME=ALG:HEX, or --artifact FILE",
+        )
+    raise MalformedError(
+        f"{path} lacks registers that every release of {kind} states",
+        expected=", or ".join(" + ".join(each) for each in names.required),
+        hint=f"measure with all that they depend on: teelog measure {kind} --help",
+    )
 
 
 def _requirements(path: Path | None) -> dict[str, Block]:

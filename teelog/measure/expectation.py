@@ -149,7 +149,7 @@ def _differs(measured: Variant, difference: _Difference) -> VerificationError:
         f"register {difference.register} of {measured.platform} differs for {describe(measured.when)}",
         expected=difference.expected,
         actual=difference.actual or "not measured",
-        hint="compare the versions of firmware, kernel, initrd and command line with the release's",
+        hint="compare the versions of what was measured, and the options, with the release's",
     )
 
 
