@@ -137,13 +137,23 @@ class Tpm:
         return json.dumps(made).encode()
 
     def certificate(
-        self, *, usage: bytes = b"\x07\x80", not_after: int = NOT_AFTER, rogue: bool = False, common_name: str = "TPM"
+        self,
+        *,
+        usage: bytes = b"\x07\x80",
+        not_after: int = NOT_AFTER,
+        rogue: bool = False,
+        common_name: str = "TPM",
+        purposes: Sequence[str] = (),
     ) -> bytes:
-        """DER of a certificate for its key, by `authority`. usage: bits of its key usage."""
-        extensions = (
+        """DER of a certificate for its key, by `authority`. usage: bits of its key usage. purposes: of its extended
+        key usage, as object identifiers; none: it has no such extension.
+        """
+        extensions: tuple[tuple[str, bool, bytes], ...] = (
             ("2.5.29.19", True, x509.tlv(der.SEQUENCE)),
             ("2.5.29.15", True, x509.tlv(der.BIT_STRING, usage)),
         )
+        if purposes:
+            extensions += (("2.5.29.37", False, x509.tlv(der.SEQUENCE, *map(x509.oid, purposes))),)
         made = x509.Draft(common_name, AUTHORITY, self.spki(), NOT_BEFORE, not_after, 3, extensions)
         return made.sign_ecdsa(_authority_key("rogue" if rogue else AUTHORITY))
 

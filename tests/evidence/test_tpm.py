@@ -47,6 +47,9 @@ CERTIFIED = {
     "good": (None, TPM.certificate()),
     "expired": ("has expired", TPM.certificate(not_after=NOW - 1)),
     "key-that-decrypts": ("none for a key that signs", TPM.certificate(usage=b"\x05\x20")),
+    "of-a-web-server": ("for other purposes than attestation", TPM.certificate(purposes=["1.3.6.1.5.5.7.3.1"])),
+    "good-that-names-its-purpose": (None, TPM.certificate(purposes=["1.3.6.1.5.5.7.3.2", "2.23.133.8.3"])),
+    "good-for-any-purpose": (None, TPM.certificate(purposes=["2.5.29.37.0"])),
     "rogue-authority": ("not signed by the key of", TPM.certificate(rogue=True)),
     "of-another-key": ("no certificate for it", TPM.other(key="rogue").certificate()),
 }

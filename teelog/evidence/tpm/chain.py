@@ -11,6 +11,8 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cryptography import x509
+
 from teelog.errors import MalformedError, UntrustedKey, VerificationError
 from teelog.evidence import certificates
 from teelog.evidence.certificates import MAX_CERTIFICATES, Certificate
@@ -18,6 +20,7 @@ from teelog.evidence.platform import Roots
 
 MAX_FILE = 1 << 16
 """Bytes of one endorsement."""
+_ATTESTATION, _ANY_PURPOSE = "2.23.133.8.3", "2.5.29.37.0"  # tcg-kp-AIKCertificate, anyExtendedKeyUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,25 @@ def _check_leaf(leaf: Certificate, now: int) -> None:
     # An endorsement key decrypts, and its certificates come from the same authorities.
     if leaf.authority or not leaf.signer:
         raise VerificationError("the certificate is none for a key that signs quotes", actual=leaf.common_name)
+    # RFC 5280 section 4.2.1.12: one that names purposes is for these alone, such as a web server's.
+    purposes = _purposes(leaf)
+    if purposes is not None and not purposes & {_ATTESTATION, _ANY_PURPOSE}:
+        raise VerificationError(
+            "the certificate is for other purposes than attestation",
+            expected=_ATTESTATION,
+            actual=" ".join(sorted(purposes)) or "none",
+        )
+
+
+def _purposes(leaf: Certificate) -> frozenset[str] | None:
+    """Object identifiers of its extended key usage; None where it has none."""
+    try:
+        found = x509.load_der_x509_certificate(leaf.der).extensions.get_extension_for_class(x509.ExtendedKeyUsage)
+    except x509.ExtensionNotFound:
+        return None
+    except (ValueError, Warning) as error:
+        raise MalformedError("the certificate of the attestation key cannot be read") from error
+    return frozenset(each.dotted_string for each in found.value)
 
 
 def _climb(leaf: Certificate, given: Sequence[Certificate], now: int, labels: dict[bytes, str]) -> str:
