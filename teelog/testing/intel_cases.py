@@ -133,7 +133,7 @@ def _wrong_collateral() -> Iterator[Case]:
     yield wrong("revoked-platform", "certificate chain", revoked=[PLATFORM.serial])
     yield wrong("revoked-authority", "certificate chain", revoked_authorities=[2])
     yield wrong("revoked-signer", "certificate chain", revoked_authorities=[3])
-    yield wrong("collateral-expired", "Expired", next_update=NOW - 1)
+    yield wrong("collateral-expired", "expired", next_update=NOW - 1)
     yield wrong("collateral-of-the-future", "future", issued=NOW + 1)
     yield wrong("other-kind-of-platform", "another kind of platform", tcb_info={"fmspc": "00" * 6})
     yield wrong("other-pce", "another PCE", tcb_info={"pceId": "0001"})
