@@ -17,7 +17,7 @@ def read(table: Mapping[str, object], kind: type[Policy]) -> tuple[Policy, tuple
     known: dict[str, object] = {}
     unknown: list[str] = []
     for name, value in table.items():
-        if _means({name: value}, kind):
+        if value is not None and _means({name: value}, kind):  # null demands nothing, so nobody means it
             known[name] = value
         else:
             unknown.append(name)

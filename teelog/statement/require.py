@@ -89,6 +89,9 @@ def read(block: Mapping[str, object]) -> tuple[Require, tuple[str, ...]]:
     known: dict[str, object] = {}
     unknown = []
     for name, value in block.items():
+        if value is None:  # demands nothing, so nobody means it
+            unknown.append(name)
+            continue
         try:
             msgspec.convert({name: value}, Require)
         except msgspec.ValidationError:

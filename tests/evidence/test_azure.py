@@ -64,6 +64,8 @@ def test_an_unknown_demand_is_not_established_and_one_of_other_hardware_does_not
         evidence.hardware(vm.endorsements(), NOW, vm.roots())
         assert evidence.configuration(FLOOR, {"moon": "full"}).outcome is Outcome.NOT_ESTABLISHED
         assert evidence.configuration(FLOOR, {"secure_boot": "yes"}).outcome is Outcome.NOT_ESTABLISHED
+        for nonsense in ({"mrseam": "x"}, {"min_tcb": {"bl": 1}}, {"host_data": None}):
+            assert evidence.configuration(FLOOR, nonsense).outcome is Outcome.NOT_ESTABLISHED
         assert evidence.configuration(FLOOR, foreign).outcome is Outcome.VERIFIED
         assert evidence.configuration(FLOOR, {"debug": False, "secure_boot": True}).outcome is Outcome.VERIFIED
 

@@ -248,6 +248,7 @@ def test_a_release_makes_the_demands_stricter_and_never_weaker():
 def test_a_demand_without_a_meaning_here_is_not_established():
     assert judged({}, {"moon_phase": "full"}).outcome is Outcome.NOT_ESTABLISHED
     assert judged({}, {"debug": "maybe"}).outcome is Outcome.NOT_ESTABLISHED
+    assert judged({}, {"mrseam": None}).outcome is Outcome.NOT_ESTABLISHED
 
 
 @pytest.mark.parametrize("name", ["tdx", "sgx"])

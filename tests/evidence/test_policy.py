@@ -110,7 +110,7 @@ UNKNOWN = [
     {"platform_info": {"warp": True}},
     {"guest_policy": {"smt": "no"}}, {"min_tcb": {"bl": 4}}, {"min_tcb": {**TCB, "ucode": 256}},
     {"min_tcb": {**TCB, "warp": 1}}, {"host_data": "AB" * 32}, {"host_data": "ab" * 31}, {"vmpl": 4}, {"vmpl": True},
-    {"guest_policy": 5}, {"platform_info": []}, {"debug": 0},
+    {"guest_policy": 5}, {"platform_info": []}, {"debug": 0}, {"vmpl": None}, {"platform_info": {"smt": None}},
 ]  # fmt: skip
 
 

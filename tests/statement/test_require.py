@@ -37,6 +37,7 @@ def test_known_members_are_read() -> None:
         {"host_data": "AB" * 32},
         {"host_data": "ab" * 32 + "\n"},
         {"tcb_status": "UpToDate"},
+        {"min_tcb": None},
     ],
 )
 def test_member_without_a_meaning_is_named(block: dict[str, Any]) -> None:

@@ -42,7 +42,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _OWN = Policy.__struct_fields__
-_HARDWARE = {"sev-snp": snp.Policy.__struct_fields__, "tdx": tdx.Policy.__struct_fields__}
+_POLICIES: Mapping[str, type[msgspec.Struct]] = {"sev-snp": snp.Policy, "tdx": tdx.Policy}
+_HARDWARE = {name: kind.__struct_fields__ for name, kind in _POLICIES.items()}
 _FLOORS = {"sev-snp": snp.check_floor, "tdx": tdx.check_floor}
 # No Azure TD has it, and the vTPM needs it off.
 _DEFAULTS: Mapping[str, Mapping[str, object]] = {"sev-snp": {}, "tdx": {"sept_ve_disable": False}}
@@ -82,6 +83,7 @@ def configuration(
     names = _HARDWARE[hardware.platform]
     rest = {name: value for name, value in require.items() if name in names or name not in foreign}
     release, unknown = tables.read(_only(rest, _OWN), Policy)
+    unknown += _meaningless(hardware.platform, require)
     below = hardware.configuration(
         {**_DEFAULTS[hardware.platform], **_only(floor, names)},
         {name: value for name, value in rest.items() if name not in _OWN},
@@ -104,6 +106,17 @@ def configuration(
         )
     compared = isinstance(trust.paravisor, list) or isinstance(release.paravisor, list)
     return verified(Check.CONFIGURATION, *facts(hardware, paravisor, vm, compared=compared))
+
+
+def _meaningless(tee: str, require: Mapping[str, object]) -> tuple[str, ...]:
+    """Of the members that are for other hardware than ``tee``, those that would mean nothing there either."""
+    others = ((name, kind) for name, kind in _POLICIES.items() if name != tee)
+    own = _HARDWARE[tee]
+    return tuple(
+        member
+        for _, kind in others
+        for member in tables.read(_only(require, tuple(set(kind.__struct_fields__) - set(own))), kind)[1]
+    )
 
 
 def _breaches(tee: str, paravisor: bytes, vm: VmConfiguration, *policies: Policy) -> Iterator[Finding]:

@@ -94,10 +94,10 @@ def read(table: Mapping[str, object]) -> tuple[Policy, tuple[str, ...]]:
     unknown: list[str] = []
     for name, value in table.items():
         if name in ("guest_policy", "platform_info") and isinstance(value, Mapping):
-            inner = {key: one for key, one in value.items() if _means({name: {key: one}})}
+            inner = {key: one for key, one in value.items() if one is not None and _means({name: {key: one}})}
             unknown += [f"{name}.{key}" for key in value if key not in inner]
             known[name] = inner
-        elif _means({name: value}):
+        elif value is not None and _means({name: value}):  # null demands nothing, so nobody means it
             known[name] = value
         else:
             unknown.append(name)
