@@ -144,7 +144,8 @@ def verify(
     """Verify evidence by itself: genuine hardware, safe configuration, fresh, bound. It says nothing about the program.
 
     With --binds FILE the evidence must commit to FILE (and to --nonce): docs/formats/evidence-sev-snp.md says how.
-    Quotes of TDX and SGX need --collateral.
+    Quotes of TDX and SGX need --collateral; CCA and TPM, which have no common root, --root NAME=<hash of the key>; GPUs
+    their certificates and golden RIMs as --endorsement; Azure [platform.azure] paravisor in --trust.
 
     Example: teelog evidence verify report.bin --endorsement vcek.der --nonce 00112233 --without binding
     """
@@ -153,8 +154,9 @@ def verify(
     if historical and at is None:
         raise click.UsageError("--historical needs --at TIME")
     evidence = evidence_input.read(file)
-    given = endorsements if collateral is None else (*endorsements, collateral)
-    certificates = [files.read(each, evidence_input.MAX_EVIDENCE, "endorsement") for each in given]
+    certificates = [files.read(each, evidence_input.MAX_EVIDENCE, "endorsement") for each in endorsements]
+    if collateral is not None:
+        certificates.append(_collateral(collateral))
     expected = Expected(nonce, report_data, None if binds is None else _bound(binds))
     as_of = None if at is None else int(at.timestamp())
     floor, trusted = _trusted(trust_file, evidence.platform)
@@ -162,6 +164,20 @@ def verify(
     verdict = Verdict(tuple(_judge(evidence, asked, frozenset(without))), as_of)
     _tell(evidence, verdict)
     findings.check(verdict, historical, _hint(verdict, file, evidence.platform))
+
+
+def _collateral(path: str) -> bytes:
+    """Raises MalformedError where the file is something else, which would be passed over as another endorsement."""
+    from teelog.evidence.dcap import collateral as collaterals
+
+    found = files.read(path, evidence_input.MAX_EVIDENCE, "collateral")
+    if not collaterals.looks_like(found):
+        raise MalformedError(
+            f"{path} is no collateral",
+            expected="JSON with tcb_info, tcb_info_signature and the others that docs/formats/evidence-tdx.md names",
+            hint="teelog evidence fetch QUOTE --out DIR makes it",
+        )
+    return found
 
 
 def _hint(verdict: Verdict, file: str, platform: str) -> str | None:
@@ -211,7 +227,12 @@ def _trusted(path: str | None, name: str) -> tuple[Mapping[str, object], Roots |
 def _required(path: str | None) -> Mapping[str, object]:
     if path is None:
         return {}
-    block = strict_json.load(files.read(path, strict_json.MAX_BYTES, "require block"))
+    try:
+        block = strict_json.load(files.read(path, strict_json.MAX_BYTES, "require block"))
+    except MalformedError as error:
+        raise MalformedError(
+            error.message, where=f"require block {path}", expected=error.expected, actual=error.actual
+        ) from error
     if not isinstance(block, dict):
         raise MalformedError("a require block is an object", where=path)
     return block

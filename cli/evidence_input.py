@@ -31,7 +31,8 @@ def root_option(command: Command) -> Command:
         metavar="NAME=SHA256",
         multiple=True,
         callback=_roots,
-        help="Believe this root in place of the vendor's, such as Milan=<hex of its certificate's hash>; repeatable.",
+        help="Believe this root in place of the vendor's, such as Milan=<hex of its certificate's hash>; "
+        "CCA, TPM: of the key; repeatable.",
     )(command)
 
 

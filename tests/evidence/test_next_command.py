@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from teelog.testing import azure_cases, cca_cases, nvidia_cases, tpm_cases
+from teelog.testing import azure_cases, cca_cases, nitro, nitro_cases, nvidia_cases, tpm_cases
 from tests.commands import Ran, teelog
 from tests.vectors import vectors
 
@@ -62,3 +63,20 @@ def test_an_expired_revocation_list_is_told_in_words_with_both_ways_out() -> Non
     assert "expected: a time up to 2026-04-03T11:21:57Z" in ran.stderr
     assert "--again" in ran.stderr
     assert "--historical" in ran.stderr
+
+
+def test_a_collateral_or_require_block_that_is_none_is_named(tmp_path: Path) -> None:
+    ran = judged(tmp_path, nitro_cases.HYPERVISOR.document(), "--collateral", str(tmp_path / "evidence"))
+    assert (ran.code, "evidence is no collateral" in ran.stderr) == (1, True)
+    block = tmp_path / "require.json"
+    block.write_text("[")
+    ran = judged(tmp_path, nitro_cases.HYPERVISOR.document(), "--require", str(block))
+    assert (ran.code, f"require block {block}: " in ran.stderr) == (1, True)
+
+
+def test_an_old_document_s_age_is_told_in_days(tmp_path: Path) -> None:
+    document = nitro_cases.HYPERVISOR.document()
+    pins = nitro.roots().pins
+    root = f"--root={nitro.ROOT}={pins[nitro.ROOT].hex()}"
+    ran = judged(tmp_path, document, root, "--at", "2027-09-22", "--historical")
+    assert re.search(r"was made: [0-9]+ days ago", ran.text), ran.text + ran.stderr

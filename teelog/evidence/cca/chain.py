@@ -38,7 +38,7 @@ def verify(token: Token, files: Sequence[bytes], roots: Roots) -> Chain:
     """
     labels = {pin: label for label, pin in roots.pins.items()}
     if not labels:
-        raise NotEstablished("Arm publishes no root of CCA platforms: name the platform's key with --root")
+        raise NotEstablished("Arm publishes no root of CCA platforms, and no platform's key is pinned")
     given = keys.read(files)
     if not given:
         raise NotEstablished("no endorsement: the platform's attestation key is missing")

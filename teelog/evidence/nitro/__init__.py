@@ -19,6 +19,7 @@ from teelog.verdict import Check, Finding, failed, verified
 PLATFORM = "nitro"
 
 _STATED = 16  # registers that a release can name
+_DAY = 86_400  # seconds
 
 
 @dataclass(slots=True)
@@ -75,7 +76,8 @@ def _established(parsed: Document, found: Chain) -> Iterator[str]:
     yield f"AWS Nitro enclave {parsed.module_id}, chain to the pinned root {found.root.common_name}"
     if found.root.fingerprint not in aws_roots.PINS.values():
         yield f"this root is NOT AWS's: it was given in place of it ({found.root.fingerprint.hex()})"
-    yield f"certificates judged at {utc(parsed.made_at)}, when the document was made: {max(found.age, 0)} s ago"
+    ago = f"{max(found.age, 0)} s" if found.age < 2 * _DAY else f"{found.age // _DAY} days"
+    yield f"certificates judged at {utc(parsed.made_at)}, when the document was made: {ago} ago"
     yield "revocation: not checked, the enclave's certificate lives for hours only"
 
 
