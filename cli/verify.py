@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from datetime import datetime
 from pathlib import Path
@@ -40,6 +41,7 @@ _HINTS = {
     Check.FRESH: f"fetch a newer checkpoint: {_GET}",
 }
 _OLDER = ("a newer status of the stream was seen", "not as new as one that was seen", "the status has run out")
+_PART = re.compile(r"part [0-9]+ \(([a-z-]+)\): ")
 _BUNDLE = "teelog bundle get STREAM --trust TRUST --out FILE"
 _OF_A_BUNDLE = {
     **findings.HINTS,
@@ -185,7 +187,7 @@ def command(
     findings.check(
         verdict,
         historical,
-        _hint(verdict, state, trust, of_bundle=bundle_file is not None, platform=_platform(evidence)),
+        _hint(verdict, state, trust, of_bundle=bundle_file is not None, evidence=evidence),
     )
 
 
@@ -236,7 +238,7 @@ def _platform(evidence: bytes | None) -> str | None:
 
 
 def _hint(
-    verdict: Verdict, state: ClientState | None, trust: Trust, *, of_bundle: bool, platform: str | None
+    verdict: Verdict, state: ClientState | None, trust: Trust, *, of_bundle: bool, evidence: bytes | None
 ) -> str | None:
     if verdict.overall is Overall.FAILED:
         cause = verdict[Check.ALLOWED_NOW].cause or ""
@@ -244,11 +246,32 @@ def _hint(
             return _OF_A_BUNDLE[Check.FRESH]
         if of_bundle and findings.failing(verdict) is Check.FRESH:
             return _OF_A_BUNDLE[Check.FRESH]
+        if findings.failing(verdict) is Check.HARDWARE:
+            return _of_hardware(verdict[Check.HARDWARE].cause or "", evidence)
         if state is None or "seen before" not in (verdict[Check.SIGNER].cause or ""):
             return None
         path = state.followed_file(trust.main.logs[0].key)
         return f"only if you pinned another chain on purpose, after a recovery of the name: delete {path}"
-    return findings.hint(verdict, _OF_A_BUNDLE if of_bundle else _HINTS, platform)
+    hints = _OF_A_BUNDLE if of_bundle else _HINTS
+    open_ = findings.first(verdict, Outcome.NOT_ESTABLISHED)
+    part = _PART.match(open_.cause or "") if open_ is not None else None
+    if part is not None:
+        found = findings.hint(verdict, hints, part[1])
+        return None if found is None else found.replace("--endorsement", "--part-endorsement")
+    return findings.hint(verdict, hints, _platform(evidence))
+
+
+def _of_hardware(cause: str, evidence: bytes | None) -> str | None:
+    from teelog.evidence import platform
+
+    if "has expired" in cause:
+        return "teelog evidence fetch EVIDENCE --out DIR --again, for newer files; or --at TIME --historical"
+    try:
+        if evidence is not None:
+            platform.detect(evidence)
+    except MalformedError as error:
+        return error.hint
+    return None
 
 
 # -- what was seen ----------------------------------------------------------------------------------------------------

@@ -387,3 +387,11 @@ def test_it_opens_no_socket_and_loads_no_server(made: World):
     assert done.returncode == 0, done.stderr
     modules = set(json.loads(done.stderr.splitlines()[-1]))
     assert not {"aiohttp", "sqlite3", "asyncio", "ssl", "rich", "teelog.client.http", "teelog.log_server"} & modules
+
+
+def test_a_file_in_hex_is_no_evidence_and_the_next_step_says_so(made: World):
+    path = made.folder / "report.bin"
+    made.write("report.bin", path.read_bytes().hex().encode())
+    ran = verify(made)
+    assert ran.code == 1
+    assert "next: it is text in hex" in ran.stderr

@@ -50,8 +50,11 @@ def test_a_machine_with_its_gpu_verifies(made: World):
     assert "part 1 (nvidia): NVIDIA GPU" in ran.text
 
 
-def test_without_golden_rims_it_is_not_established(made: World):
-    assert verify(made).code == 3
+def test_without_golden_rims_or_certificates_it_is_not_established_and_the_next_step_is_the_parts(made: World):
+    ran = verify(made)
+    assert (ran.code, "next: --part-endorsement RIM.xml" in ran.stderr) == (3, True), ran.stderr
+    ran = verify(made, given=())
+    assert (ran.code, "next: --part-endorsement CHAIN.pem" in ran.stderr) == (3, True), ran.stderr
 
 
 def test_another_gpus_genuine_report_with_the_same_nonce_fails(made: World):
