@@ -184,8 +184,8 @@ def _hint(verdict: Verdict, file: str, platform: str) -> str | None:
     hardware = verdict[Check.HARDWARE]
     if platform in evidence_fetch.PLATFORMS:
         fetch = shlex.join(["teelog", "evidence", "fetch", file, "--out", "endorsements"])
-        if hardware.outcome is Outcome.NOT_ESTABLISHED:
-            option = "--endorsement FILE" if platform == "sev-snp" else "--collateral FILE"
+        if hardware.outcome is Outcome.NOT_ESTABLISHED and not findings.no_file_helps(hardware):
+            option = "--collateral FILE" if "collateral" in (hardware.cause or "") else "--endorsement FILE"
             return f"{fetch}; or {option}, from the host or the vendor"
         if hardware.outcome is Outcome.FAILED and "has expired" in (hardware.cause or ""):
             return f"{fetch} --again, for newer files; or --at TIME --historical, for what was right then"

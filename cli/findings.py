@@ -37,7 +37,15 @@ def hint(verdict: Verdict, hints: Mapping[Check, str] = HINTS, platform: str | N
     open_ = first(verdict, Outcome.NOT_ESTABLISHED)
     if open_ is None:
         return None
+    if no_file_helps(open_):
+        extra = "nvidia" if platform == "nvidia" else "tdx"
+        return f"pip install 'teelog[{extra}]'" if "is not installed" in (open_.cause or "") else None
     return _OF_PLATFORMS.get((platform or "", open_.check)) or hints.get(open_.check)
+
+
+def no_file_helps(finding: Finding) -> bool:
+    """Whether what is lacking is a library, or a version that this one knows."""
+    return any(words in (finding.cause or "") for words in ("is not installed", "not known here", "an identifier of"))
 
 
 def lines(findings: Iterable[Finding]) -> list[str]:

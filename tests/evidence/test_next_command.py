@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from teelog.cli import findings
 from teelog.testing import azure_cases, cca_cases, nitro, nitro_cases, nvidia_cases, tpm_cases
+from teelog.verdict import Check, Verdict, not_established
 from tests.commands import Ran, teelog
 from tests.vectors import vectors
 
@@ -80,3 +82,11 @@ def test_an_old_document_s_age_is_told_in_days(tmp_path: Path) -> None:
     root = f"--root={nitro.ROOT}={pins[nitro.ROOT].hex()}"
     ran = judged(tmp_path, document, root, "--at", "2027-09-22", "--historical")
     assert re.search(r"was made: [0-9]+ days ago", ran.text), ran.text + ran.stderr
+
+
+def test_a_library_that_is_missing_is_installed_and_not_fetched() -> None:
+    cause = "dcap-qvl, which judges quotes of Intel platforms, is not installed"
+    missing = Verdict((not_established(Check.HARDWARE, cause),))
+    assert findings.hint(missing, platform="tdx") == "pip install 'teelog[tdx]'"
+    other = Verdict((not_established(Check.HARDWARE, "TCB info of version 9 is not known here"),))
+    assert findings.hint(other, platform="tdx") is None
