@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from teelog.cli import files, measured, output
-from teelog.errors import UnavailableError
+from teelog.errors import MalformedError, UnavailableError
 from teelog.measure.registers import Variant
 
 PLATFORM = "cca"
@@ -31,7 +31,15 @@ def command(realm: Path, expect: Path | None) -> None:
     """
     from teelog.measure import realm as realms
 
-    described = realms.decode(files.read(realm, realms.MAX_BYTES, "realm"))
+    try:
+        described = realms.decode(files.read(realm, realms.MAX_BYTES, "realm"))
+    except MalformedError as error:
+        raise MalformedError(
+            f"{realm}: {error.message}",
+            expected=error.expected,
+            actual=error.actual,
+            hint="docs/formats/evidence-cca.md has a description to begin with",
+        ) from error
     value = realms.rim(described, lambda name: _pieces(realm.parent / name))
     when: dict[str, str | int] = {"ipa_bits": described.ipa_bits, "hash": described.hash_algorithm}
     measured.tell([Variant(PLATFORM, when, {"rim": value.hex()}, "recomputed")], expect)

@@ -47,3 +47,11 @@ def test_a_file_that_is_nothing_of_an_enclave_is_told_so(tmp_path: Path) -> None
     ran = teelog("measure", "sgx", path)
     assert ran.code == 1
     assert "neither an enclave's stream nor its SIGSTRUCT" in ran.stderr
+
+
+def test_what_is_no_realm_is_named_and_where_one_is_described(tmp_path: Path) -> None:
+    path = tmp_path / "realm.json"
+    path.write_text("{}")
+    ran = teelog("measure", "cca", path)
+    assert (ran.code, f"error: {path}: " in ran.stderr) == (1, True)
+    assert "next: docs/formats/evidence-cca.md" in ran.stderr
