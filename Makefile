@@ -12,7 +12,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TESTS ?= tests
-PYTEST_ARGS ?= -n 2 --dist loadfile
+# A third worker on two cores: many tests wait for processes.
+PYTEST_ARGS ?= -n 3 --dist loadfile
 
 .PHONY: demo test long check fix bench interop faults clean
 .DEFAULT_GOAL := test
@@ -30,7 +31,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest $(PYTEST_ARGS) $(TESTS)
 
 long: $(STAMP)
-	$(BIN)/python -m pytest $(PYTEST_ARGS) -m long $(TESTS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m long $(TESTS)
 
 check: $(STAMP)
 	$(BIN)/ruff check
