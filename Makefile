@@ -12,8 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TESTS ?= tests
-# A third worker on two cores: many tests wait for processes.
-PYTEST_ARGS ?= -n 3 --dist loadfile
+PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .PHONY: demo test long check fix bench interop faults clean
 .DEFAULT_GOAL := test
@@ -31,7 +30,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest $(PYTEST_ARGS) $(TESTS)
 
 long: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m long $(TESTS)
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m long $(TESTS)
 
 check: $(STAMP)
 	$(BIN)/ruff check

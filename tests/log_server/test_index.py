@@ -22,6 +22,7 @@ from teelog.indexing.store import IndexStore
 from teelog.log_server.clock import SystemClock
 from teelog.log_server.create import create
 from teelog.log_server.directory import LogDirectory
+from teelog.log_server.read import published_size
 from teelog.statement import admit
 from teelog.tlog import tiles
 from teelog.tlog.checkpoint import open_checkpoint
@@ -267,10 +268,9 @@ async def fill(log: Log, count: int, more: str = "") -> None:
         client = Client(session, server.url, log)
         if not more:
             await allow(log, make.namespace_file())
-        before = (await client.state())[1]
         for number in range(count):
             assert (await post(session, server.url, release_file(f"{more}{number}")))[0] == 201
-        await client.until(before + count)
+        await client.until(published_size((await client.get("/checkpoint"))[1]))
         assert await server.stop() == 0
 
 
