@@ -14,7 +14,7 @@ import click
 
 from teelog.appraisal.inputs import Seen
 from teelog.appraisal.lifetime import fresh_until
-from teelog.cli import bundle_file, ended, memory, online, output, standing
+from teelog.cli import bundle_file, catching_up, ended, memory, online, output, standing
 from teelog.cli import policy as policies
 from teelog.cli import trust as trusts
 from teelog.cli.duration import DURATION
@@ -23,6 +23,7 @@ from teelog.cli.standing import Wanted
 from teelog.errors import ConfigError, MisbehaviourError, NotWitnessed, RefusedError, TeelogError, UnavailableError
 from teelog.statement import names
 from teelog.statement.names import Stream
+from teelog.tlog.checkpoint import Checkpoint
 from teelog.tlog.policy import verify_checkpoint
 from teelog.trust import Trust
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 SOONER = 30.0  # seconds until the next attempt after one that failed, at most
 AGAIN, AGAIN_MOST = 0.5, 5.0  # seconds between attempts of one fetch, doubled each time
-BEHIND = 0.2  # seconds between looks at an index that is a moment behind its log
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +68,10 @@ async def fetch(
 
     deadline, pause = time.monotonic() + timeout, AGAIN
     async with HttpClient() as http:
-        patience = time.monotonic() + min(timeout, standing.PATIENCE)
+        patience = time.monotonic() + min(timeout, catching_up.PATIENCE)
         while True:
             try:
-                await _covering(http, place, trust, patience)
-                return await _fetch(http, place, trust, stream, wanted, seen, state, hint)
+                return await _fetch(http, place, trust, stream, wanted, seen, state, hint, patience)
             except (UnavailableError, NotWitnessed) as error:
                 if time.monotonic() + pause >= deadline:
                     raise
@@ -84,28 +83,6 @@ async def fetch(
                 raise state.convict(trust.origin, error) from error
 
 
-async def _covering(http: HttpClient, place: str, trust: Trust, until: float) -> None:
-    """Waits for an index that is a moment behind: what was answered just now, such as a status, is in the bundle.
-
-    Nothing is believed of it: an index that stays behind, or cannot be read, is told by what is asked next.
-    """
-    from teelog.client.index import open_index
-    from teelog.client.source import HttpSource
-
-    if trust.index is None:
-        return
-    try:
-        source = HttpSource(http, place)
-        head = verify_checkpoint(await source.checkpoint(), trust.main).checkpoint
-        while time.monotonic() + BEHIND < until:
-            covered = (await open_index(http, place, trust.main, trust.index)).main.checkpoint.size
-            if covered >= head.size or (covered + 1 == head.size and await ended.told(source, head) is not None):
-                return
-            await asyncio.sleep(BEHIND)
-    except TeelogError:
-        return
-
-
 async def _fetch(
     http: HttpClient,
     place: str,
@@ -115,6 +92,7 @@ async def _fetch(
     seen: Seen,
     state: ClientState,
     hint: int | None,
+    patience: float,
 ) -> Fetched:
     from teelog.client import bundle
     from teelog.client.cache import DiskCache
@@ -125,8 +103,14 @@ async def _fetch(
     if trust.index is None:
         raise ConfigError("the trust file names no policy for the log's index", expected='index = "FILE"')
     cache = DiskCache(state.tiles(policies.the_log(trust.main).key))
-    index = await open_index(http, place, trust.main, trust.index, cache)
-    source = HttpSource(http, place)
+    source, index_policy = HttpSource(http, place), trust.index
+    head = await _published(source, trust)
+    index, end = await catching_up.covering(
+        0 if head is None else head.size,
+        lambda: open_index(http, place, trust.main, index_policy, cache),
+        lambda: _ended(source, head),
+        patience,
+    )
     await online.remember(state, index.main, source)
     await online.remember(state, index.index, HttpSource(http, f"{place}/index"))
     release = wanted.statement_id if wanted is not None else None
@@ -135,14 +119,21 @@ async def _fetch(
         release = found.statement_id
     file = (await bundle.assemble(index, str(stream), release, hint)).encode()
     shown = bundle.look(file, trust, str(stream), int(time.time()), seen)
-    return Fetched(shown, await _ended(source, trust, index.main.checkpoint.size))
+    return Fetched(shown, end)
 
 
-async def _ended(source: TileSource, trust: Trust, covered: int) -> RefusedError | None:
-    """Whether the entry after those that the index covers ends the log. No bundle depends on it: trouble is none."""
+async def _ended(source: TileSource, head: Checkpoint | None) -> RefusedError | None:
+    """Whether the log's last entry ends it. No bundle depends on it: trouble is none."""
     try:
-        head = verify_checkpoint(await source.checkpoint(), trust.main).checkpoint
-        return await ended.told(source, head) if head.size == covered + 1 else None
+        return None if head is None else await ended.told(source, head)
+    except TeelogError:
+        return None
+
+
+async def _published(source: TileSource, trust: Trust) -> Checkpoint | None:
+    """The log's newest checkpoint, None where it shows none: the index alone is what a bundle rests on."""
+    try:
+        return verify_checkpoint(await source.checkpoint(), trust.main).checkpoint
     except TeelogError:
         return None
 

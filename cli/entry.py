@@ -13,7 +13,7 @@ from teelog.cli import online, output, statements
 from teelog.cli import policy as policies
 from teelog.cli.proof import LEAF
 from teelog.client.state import ClientState
-from teelog.errors import MalformedError, VerificationError
+from teelog.errors import MalformedError
 from teelog.statement import draft, strict_json
 from teelog.statement.draft import Draft
 from teelog.strict import MAX_INT
@@ -83,13 +83,7 @@ async def _fetch(place: str, index: int | None, leaf: bytes | None, policy: Poli
         reader = LogReader(source, head.size, head.root, cache)
         if index is None:
             assert leaf is not None
-            index = await reader.find(leaf)
-            if index is None:
-                raise VerificationError(
-                    "no entry with this leaf hash is in the log",
-                    expected=f"leaf {leaf.hex()}",
-                    actual=f"{head.size} others",
-                )
+            index = await reader.locate(leaf)
         return _Found(index, await reader.entry(index), witnessed)
 
 

@@ -355,13 +355,7 @@ async def _make(place: str, leaves: Sequence[bytes], policy: Policy, state: Clie
         head = witnessed.checkpoint
         reader = LogReader(source, head.size, head.root)
         for leaf in leaves:
-            index = await reader.find(leaf)
-            if index is None:
-                raise VerificationError(
-                    "no entry with this leaf hash is in the log",
-                    expected=f"leaf {leaf.hex()}",
-                    actual=f"{head.size} others",
-                )
+            index = await reader.locate(leaf)
             proofs.append(TlogProof(index, tuple(await reader.prove_inclusion(index)), witnessed.note.encode()))
         await online.remember(state, witnessed, source)
     return [

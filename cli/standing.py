@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from teelog.cli import ended, online, output, statements
+from teelog.cli import catching_up, ended, online, output, statements
 from teelog.cli import policy as policies
 from teelog.cli import trust as trusts
 from teelog.errors import (
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-PATIENCE = 5.0  # seconds for an index that is behind, where the answer may be of what it covers
-PAUSE = 0.2  # seconds between two looks at it
 
 _STATEMENT_ID = re.compile(r"[0-9a-f]{64}")
 _OPTIONS = (
@@ -236,25 +234,21 @@ async def current_index(
     complete: raise UnavailableError where it does not get there in time; otherwise that is told, and it is given as it
     is.
     """
-    import asyncio
-
     from teelog.tlog.policy import verify_checkpoint
 
     head = verify_checkpoint(await source.checkpoint(), asked.main).checkpoint
     size = head.size
-    deadline = time.monotonic() + (asked.timeout if complete else min(asked.timeout, PATIENCE))
-    while True:
-        found = await open_index(asked, source, http, state)
-        covered = found.main.checkpoint.size
-        if covered >= size:
-            return found
-        end = await ended.told(source, head) if covered == size - 1 else None
-        if end is not None and complete:
-            raise end
-        # Semantic witnesses sign nothing more for a log that has ended: no waiting helps.
-        if end is not None or time.monotonic() + PAUSE >= deadline:
-            break
-        await asyncio.sleep(PAUSE)
+    found, end = await catching_up.covering(
+        size,
+        lambda: open_index(asked, source, http, state),
+        lambda: ended.told(source, head),
+        time.monotonic() + (asked.timeout if complete else min(asked.timeout, catching_up.PATIENCE)),
+    )
+    covered = found.main.checkpoint.size
+    if covered >= size:
+        return found
+    if end is not None and complete:
+        raise end
     if complete:
         raise UnavailableError("the log's index is behind", expected=f"{size} entries", actual=covered)
     output.warn(f"the log's index is behind: it covers {covered} of {size} entries, and so does this answer")

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol
 
 from teelog.client.source import TileSource
-from teelog.errors import MalformedError, NotEstablished, ProofError
+from teelog.errors import MalformedError, NotEstablished, ProofError, VerificationError
 from teelog.tlog import rfc6962, subtree, tiles
 from teelog.tlog.checkpoint import Checkpoint
 from teelog.tlog.rfc6962 import leaf_hash
@@ -78,6 +78,17 @@ class LogReader:
             if leaf in hashes:
                 return end - 1 - hashes[::-1].index(leaf)
         return None
+
+    async def locate(self, leaf: bytes) -> int:
+        """As ``find``. Raises VerificationError where no entry has this leaf hash."""
+        index = await self.find(leaf)
+        if index is None:
+            raise VerificationError(
+                "no entry with this leaf hash is in the log",
+                expected=f"leaf {leaf.hex()}",
+                actual=f"{self.size} others",
+            )
+        return index
 
     def _check(self, index: int) -> None:
         if not 0 <= index < self.size:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from teelog.errors import ConfigError
-from teelog.evidence import platform
+from teelog.evidence import platform, tables
 from teelog.evidence.sev_snp import policy, report
 from teelog.statement import require
 from teelog.testing.sev_snp import Machine
@@ -140,7 +140,7 @@ def test_whatever_a_release_may_require_of_this_platform_is_understood_here():
         "debug": False, "min_tcb": TCB, "guest_policy": {"smt": False, "abi_minor": 31},
         "platform_info": {"alias_check_complete": True}, "host_data": "ab" * 32,
     }  # fmt: skip
-    assert require.read(block)[1] == policy.read(block)[1] == ()
+    assert require.read(block)[1] == tables.read(block, policy.Policy, policy.NESTED)[1] == ()
 
 
 @pytest.mark.parametrize("product", ["Milan", "Genoa", "Turin"])

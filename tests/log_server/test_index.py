@@ -274,6 +274,20 @@ async def fill(log: Log, count: int, more: str = "") -> None:
         assert await server.stop() == 0
 
 
+async def index_stops(log: Log) -> list[str]:
+    """What a server says whose index stops at its start, while the log goes on."""
+    said: list[str] = []
+    async with running(log, said=said) as server, aiohttp.ClientSession() as session:
+
+        async def stopped() -> bool:
+            return (await metrics(session, server.admin))["teelog_index_running"] == 0
+
+        await until(stopped)
+        assert (await post(session, server.url, release_file("next")))[0] == 201
+        assert await server.stop() == 0
+    return said
+
+
 @pytest.mark.parametrize("how", ["delete", "garbage", "rebuild"])
 async def test_an_index_that_is_lost_is_derived_again_with_the_same_roots(log: Log, how: str) -> None:
     await fill(log, 6)
@@ -317,15 +331,7 @@ async def test_A_62_index_that_was_tampered_with_stops_and_the_log_goes_on(log: 
     await fill(log, 6)
     before = agree(log)
     leave_out(log, 4)
-    said: list[str] = []
-    async with running(log, said=said) as server, aiohttp.ClientSession() as session:
-
-        async def stopped() -> bool:
-            return (await metrics(session, server.admin))["teelog_index_running"] == 0
-
-        await until(stopped)
-        assert (await post(session, server.url, release_file("next")))[0] == 201
-        assert await server.stop() == 0
+    said = await index_stops(log)
     assert [each for each in said if "does not have the map root" in each]
     assert agree(log) == before  # nothing was signed on top of it
     assert teelog("log", "rebuild", log.path).code == 0
@@ -566,15 +572,7 @@ async def test_R_05_index_log_that_was_rolled_back_stops_and_the_log_goes_on(tmp
         await fill(log, 3)
         state.write_bytes(old)
         (LogDirectory(log.path).index.public / "checkpoint").unlink()
-        said: list[str] = []
-        async with running(log, said=said) as server, aiohttp.ClientSession() as session:
-
-            async def stopped() -> bool:
-                return (await metrics(session, server.admin))["teelog_index_running"] == 0
-
-            await until(stopped)
-            assert (await post(session, server.url, release_file("next")))[0] == 201
-            assert await server.stop() == 0
+        said = await index_stops(log)
     assert [each for each in said if "witness has cosigned more" in each]
 
 

@@ -46,8 +46,7 @@ class Azure:
 
     @property
     def registers(self) -> Mapping[str, bytes]:
-        quoted = self.parsed.quoted
-        return {f"pcr{index}": quoted.values[index] for index in quoted.quote.selected}
+        return self.parsed.quoted.registers
 
     @property
     def paravisor(self) -> bytes:

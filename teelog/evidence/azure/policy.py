@@ -22,7 +22,7 @@ from teelog.evidence.azure.hcl import VmConfiguration
 from teelog.evidence.platform import Evidence
 from teelog.evidence.sev_snp import policy as snp
 from teelog.evidence.tdx import policy as tdx
-from teelog.verdict import Check, Finding, Outcome, failed, not_established, verified
+from teelog.verdict import Check, Finding, Outcome, not_established, verified
 
 ANY = "any"
 
@@ -95,9 +95,7 @@ def configuration(
     if below.outcome is not Outcome.VERIFIED:
         return below
     if unknown:
-        return not_established(
-            Check.CONFIGURATION, f"the release requires {unknown[0]}, which this version cannot check"
-        )
+        return tables.unchecked(unknown)
     # A release can narrow the paravisors; that none at all is asked for is for the verifier to say.
     if trust.paravisor is None and not isinstance(release.paravisor, list):
         return not_established(
@@ -122,17 +120,15 @@ def _meaningless(tee: str, require: Mapping[str, object]) -> tuple[str, ...]:
 def _breaches(tee: str, paravisor: bytes, vm: VmConfiguration, *policies: Policy) -> Iterator[Finding]:
     for policy in policies:
         if policy.tee is not None and tee not in policy.tee:
-            yield _breach("the hardware is of another kind", " or ".join(policy.tee), tee)
+            yield tables.breach("the hardware is of another kind", " or ".join(policy.tee), tee)
         if isinstance(policy.paravisor, list) and paravisor.hex() not in policy.paravisor:
-            yield _breach("the paravisor is another", " or ".join(policy.paravisor), paravisor.hex())
+            yield tables.breach("the paravisor is another", " or ".join(policy.paravisor), paravisor.hex())
         if policy.secure_boot and not vm.secure_boot:
-            yield _breach("the guest's firmware starts what nobody signed", "secure boot on", _said(vm.secure_boot))
+            yield tables.breach(
+                "the guest's firmware starts what nobody signed", "secure boot on", _said(vm.secure_boot)
+            )
         if policy.console is False and vm.console is not False:
-            yield _breach("the machine has a console, which its host sees", "console off", _said(vm.console))
-
-
-def _breach(cause: str, expected: object, actual: object) -> Finding:
-    return failed(Check.CONFIGURATION, cause, expected=expected, actual=actual)
+            yield tables.breach("the machine has a console, which its host sees", "console off", _said(vm.console))
 
 
 def _said(value: bool | None) -> str:

@@ -16,7 +16,7 @@ from teelog import strict
 from teelog.errors import ConfigError
 from teelog.evidence import tables
 from teelog.evidence.cca.token import Token
-from teelog.verdict import Check, Finding, failed, not_established, verified
+from teelog.verdict import Check, Finding, verified
 
 _LIFECYCLES = {
     0x00: "unknown",
@@ -72,9 +72,7 @@ def configuration(token: Token, floor: Mapping[str, object], require: Mapping[st
     for finding in _breaches(token, trust, release):
         return finding
     if unknown:
-        return not_established(
-            Check.CONFIGURATION, f"the release requires {unknown[0]}, which this version cannot check"
-        )
+        return tables.unchecked(unknown)
     return verified(Check.CONFIGURATION, *_facts(token, compared=_names(trust, release)))
 
 
@@ -84,7 +82,7 @@ def _names(*policies: Policy) -> frozenset[str]:
 
 def _breaches(token: Token, *policies: Policy) -> Iterator[Finding]:
     if token.platform.lifecycle >> 8 != _SECURED:
-        yield _breach("the platform is not in its secured state", "secured", _lifecycle(token))
+        yield tables.breach("the platform is not in its secured state", "secured", _lifecycle(token))
     for policy in policies:
         yield from _platform_breaches(token, policy)
         yield from _component_breaches(token, policy)
@@ -99,7 +97,7 @@ def _platform_breaches(token: Token, policy: Policy) -> Iterator[Finding]:
         ("configuration", policy.config, own.config),
     ):
         if accepted is not None and value.hex() not in accepted:
-            yield _breach(f"the platform's {what} is another", " or ".join(accepted), value.hex())
+            yield tables.breach(f"the platform's {what} is another", " or ".join(accepted), value.hex())
 
 
 def _component_breaches(token: Token, policy: Policy) -> Iterator[Finding]:
@@ -108,15 +106,15 @@ def _component_breaches(token: Token, policy: Policy) -> Iterator[Finding]:
         accepted = [value] if isinstance(value, str) else value
         found = [each.measurement.hex() for each in components if each.kind == name]
         if not found:
-            yield _breach(f"the platform names no firmware component {name}", " or ".join(accepted), "none")
+            yield tables.breach(f"the platform names no firmware component {name}", " or ".join(accepted), "none")
         for own in found:
             if own not in accepted:
-                yield _breach(f"the firmware component {name} is another", " or ".join(accepted), own)
+                yield tables.breach(f"the firmware component {name} is another", " or ".join(accepted), own)
     for each in components if policy.signer_ids is not None else ():
         assert policy.signer_ids is not None
         if each.signer.hex() not in policy.signer_ids:
             name = each.kind or "without a name"
-            yield _breach(
+            yield tables.breach(
                 f"the firmware component {name} is signed by another", " or ".join(policy.signer_ids), each.signer.hex()
             )
 
@@ -124,13 +122,9 @@ def _component_breaches(token: Token, policy: Policy) -> Iterator[Finding]:
 def _realm_breaches(token: Token, policy: Policy) -> Iterator[Finding]:
     own, wanted = token.realm, policy.personalization
     if wanted is not None and not hmac.compare_digest(own.personalization, strict.unhex(wanted)):
-        yield _breach("the realm's personalization is another", wanted, own.personalization.hex())
+        yield tables.breach("the realm's personalization is another", wanted, own.personalization.hex())
     if policy.hash_algorithm is not None and own.hash != policy.hash_algorithm:
-        yield _breach("the realm's hash algorithm is another", policy.hash_algorithm, own.hash)
-
-
-def _breach(cause: str, expected: object, actual: object) -> Finding:
-    return failed(Check.CONFIGURATION, cause, expected=expected, actual=actual)
+        yield tables.breach("the realm's hash algorithm is another", policy.hash_algorithm, own.hash)
 
 
 def _lifecycle(token: Token) -> str:

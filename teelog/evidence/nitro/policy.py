@@ -18,7 +18,7 @@ from teelog.evidence import tables
 from teelog.evidence.certificates import utc
 from teelog.evidence.nitro import pcr
 from teelog.evidence.nitro.document import Document
-from teelog.verdict import Check, Finding, failed, not_established, verified
+from teelog.verdict import Check, Finding, not_established, verified
 
 _Digest = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{96}\Z")]
 _Seconds = Annotated[int, msgspec.Meta(ge=1, le=1 << 31)]
@@ -76,34 +76,30 @@ def configuration(
     for finding in _breaches(document, age, trust, release):
         return finding
     if unknown:
-        return not_established(
-            Check.CONFIGURATION, f"the release requires {unknown[0]}, which this version cannot check"
-        )
+        return tables.unchecked(unknown)
     return verified(Check.CONFIGURATION, *facts(document))
 
 
 def _breaches(document: Document, age: int | None, *policies: Policy) -> Iterator[Finding]:
     if document.debug:
-        yield _breach("the enclave runs in debug mode: the parent instance reads its console", "debug off", "debug on")
+        yield tables.breach(
+            "the enclave runs in debug mode: the parent instance reads its console", "debug off", "debug on"
+        )
     for index in _IMAGE:
         if not any(document.pcrs[index]):
-            yield _breach(f"PCR{index} is zero: the enclave's image is not measured", "a measurement", "zeros")
+            yield tables.breach(f"PCR{index} is zero: the enclave's image is not measured", "a measurement", "zeros")
     for policy in policies:
         for index, wanted in policy.exact():
             own = document.pcrs.get(index, b"")
             if not hmac.compare_digest(own, wanted):
-                yield _breach(f"PCR{index} is another", wanted.hex(), own.hex() or "missing")
+                yield tables.breach(f"PCR{index} is another", wanted.hex(), own.hex() or "missing")
     for policy in policies:
         if policy.max_age is None:
             continue
         if age is None:
             yield not_established(Check.CONFIGURATION, "the document's age is established together with hardware")
         elif age > policy.max_age:
-            yield _breach("the document is too old", f"at most {policy.max_age} s", f"{age} s")
-
-
-def _breach(cause: str, expected: object, actual: object) -> Finding:
-    return failed(Check.CONFIGURATION, cause, expected=expected, actual=actual)
+            yield tables.breach("the document is too old", f"at most {policy.max_age} s", f"{age} s")
 
 
 def facts(document: Document) -> tuple[str, ...]:

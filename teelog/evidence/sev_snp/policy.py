@@ -15,14 +15,16 @@ import msgspec
 
 from teelog import strict
 from teelog.errors import ConfigError
+from teelog.evidence import tables
 from teelog.evidence.sev_snp import report
 from teelog.evidence.sev_snp.report import Report
-from teelog.verdict import Check, Finding, failed, not_established, verified
+from teelog.verdict import Check, Finding, not_established, verified
 
 # A set bit of these lets the host or another guest do more; a set bit of the others makes the platform do more.
 _PERMISSIONS = ("smt", "migrate_ma", "debug", "cxl_allow")
 _DEMANDS = tuple(name for name in report.GUEST_POLICY.values() if name not in _PERMISSIONS)
 _ABI = ("abi_major", "abi_minor")
+NESTED = ("guest_policy", "platform_info")
 
 _Byte = Annotated[int, msgspec.Meta(ge=0, le=255)]
 _HostData = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
@@ -88,36 +90,9 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     provisional_firmware: bool | None = None
 
 
-def read(table: Mapping[str, object]) -> tuple[Policy, tuple[str, ...]]:
-    """The table's meaning, and the members that have none here, nested ones as ``guest_policy.name``."""
-    known: dict[str, object] = {}
-    unknown: list[str] = []
-    for name, value in table.items():
-        if name in ("guest_policy", "platform_info") and isinstance(value, Mapping):
-            inner = {key: one for key, one in value.items() if one is not None and _means({name: {key: one}})}
-            unknown += [f"{name}.{key}" for key in value if key not in inner]
-            known[name] = inner
-        elif value is not None and _means({name: value}):  # null demands nothing, so nobody means it
-            known[name] = value
-        else:
-            unknown.append(name)
-    return msgspec.convert(known, Policy), tuple(unknown)
-
-
-def _means(table: Mapping[str, object]) -> bool:
-    try:
-        msgspec.convert(table, Policy)
-    except msgspec.ValidationError:
-        return False
-    return True
-
-
 def check_floor(table: Mapping[str, object]) -> None:
     """Raises ConfigError for a member that means nothing here, or that would allow a debuggable guest."""
-    policy, unknown = read(table)
-    if unknown:
-        known = ", ".join(Policy.__struct_fields__)
-        raise ConfigError(f"[platform.sev-snp] {unknown[0]} is not understood", expected=known)
+    policy = tables.check_floor("sev-snp", table, Policy, NESTED)
     if policy.debug or policy.guest_policy.debug:
         raise ConfigError(
             "no trust file allows a debuggable guest: its host reads its memory",
@@ -129,15 +104,13 @@ def check_floor(table: Mapping[str, object]) -> None:
 def configuration(parsed: Report, floor: Mapping[str, object], require: Mapping[str, object]) -> Finding:
     """See `teelog.evidence.platform.Evidence.configuration`. Raises ConfigError for a floor that is not understood."""
     check_floor(floor)
-    trust, _ = read(floor)
-    release, unknown = read(require)
+    trust, _ = tables.read(floor, Policy, NESTED)
+    release, unknown = tables.read(require, Policy, NESTED)
     migration = bool(trust.guest_policy.migrate_ma)
     for finding in _breaches(parsed, migration, trust, release):
         return finding
     if unknown:
-        return not_established(
-            Check.CONFIGURATION, f"the release requires {unknown[0]}, which this version cannot check"
-        )
+        return tables.unchecked(unknown)
     if parsed.unknown_policy_bits():
         bits = ", ".join(map(str, parsed.unknown_policy_bits()))
         return not_established(Check.CONFIGURATION, f"the guest policy has bits set whose meaning is not known: {bits}")
@@ -146,20 +119,16 @@ def configuration(parsed: Report, floor: Mapping[str, object], require: Mapping[
 
 def _breaches(parsed: Report, migration: bool, *policies: Policy) -> Iterator[Finding]:
     if parsed.debug:
-        yield _breach("the guest can be debugged: its host reads its memory", "debug off", "debug on")
+        yield tables.breach("the guest can be debugged: its host reads its memory", "debug off", "debug on")
     if parsed.migrate_ma and not migration:
-        yield _breach("a migration agent may move the guest elsewhere", "migrate_ma off", "migrate_ma on")
+        yield tables.breach("a migration agent may move the guest elsewhere", "migrate_ma off", "migrate_ma on")
     if parsed.vmpl == report.BY_HYPERVISOR:
-        yield _breach("the hypervisor asked for this report, not the guest", "VMPL 0 to 3", "hypervisor")
+        yield tables.breach("the hypervisor asked for this report, not the guest", "VMPL 0 to 3", "hypervisor")
     for policy in policies:
         yield from _tcb_breaches(parsed, policy)
         yield from _guest_policy_breaches(parsed, policy.guest_policy)
         yield from _platform_breaches(parsed, policy.platform_info)
         yield from _exact_breaches(parsed, policy)
-
-
-def _breach(cause: str, expected: object, actual: object) -> Finding:
-    return failed(Check.CONFIGURATION, cause, expected=expected, actual=actual)
 
 
 def _tcb_breaches(parsed: Report, policy: Policy) -> Iterator[Finding]:
@@ -169,22 +138,24 @@ def _tcb_breaches(parsed: Report, policy: Policy) -> Iterator[Finding]:
     ):
         if least is not None and not own.covers(least.floor()):
             wanted = " ".join(f"{part} {value}" for part, value in least.floor().items())
-            yield _breach(f"the {name} firmware is too old", f"at least {wanted}", own)
+            yield tables.breach(f"the {name} firmware is too old", f"at least {wanted}", own)
     if policy.provisional_firmware is False and parsed.committed_tcb != parsed.current_tcb:
-        yield _breach("the firmware is provisional: it can be rolled back", parsed.current_tcb, parsed.committed_tcb)
+        yield tables.breach(
+            "the firmware is provisional: it can be rolled back", parsed.current_tcb, parsed.committed_tcb
+        )
 
 
 def _guest_policy_breaches(parsed: Report, most: GuestPolicy) -> Iterator[Finding]:
     flags = parsed.policy_flags()
     for name in _PERMISSIONS:
         if flags[name] and getattr(most, name) is False:
-            yield _breach(f"the guest policy permits {name}", f"{name} off", f"{name} on")
+            yield tables.breach(f"the guest policy permits {name}", f"{name} off", f"{name} on")
     for name in _DEMANDS:
         if getattr(most, name) and not flags[name]:
-            yield _breach(f"the guest policy does not demand {name}", f"{name} on", f"{name} off")
+            yield tables.breach(f"the guest policy does not demand {name}", f"{name} on", f"{name} off")
     if parsed.abi < (most.abi_major, most.abi_minor):
         wanted, actual = f"at least {most.abi_major}.{most.abi_minor}", ".".join(map(str, parsed.abi))
-        yield _breach("the guest policy allows firmware with an older ABI", wanted, actual)
+        yield tables.breach("the guest policy allows firmware with an older ABI", wanted, actual)
 
 
 def _platform_breaches(parsed: Report, wanted: PlatformInfo) -> Iterator[Finding]:
@@ -192,7 +163,9 @@ def _platform_breaches(parsed: Report, wanted: PlatformInfo) -> Iterator[Finding
     for name in report.PLATFORM_INFO.values():
         must = getattr(wanted, name)
         if must is not None and flags[name] != must:
-            yield _breach(f"the platform has {name} the other way", f"{name} {_on(must)}", f"{name} {_on(not must)}")
+            yield tables.breach(
+                f"the platform has {name} the other way", f"{name} {_on(must)}", f"{name} {_on(not must)}"
+            )
 
 
 def _on(value: bool) -> str:
@@ -203,9 +176,9 @@ def _exact_breaches(parsed: Report, policy: Policy) -> Iterator[Finding]:
     for name in ("host_data", "id_key_digest", "author_key_digest"):
         wanted, own = getattr(policy, name), getattr(parsed, name)
         if wanted is not None and not hmac.compare_digest(own, strict.unhex(wanted)):
-            yield _breach(f"{name} is another", wanted, own.hex())
+            yield tables.breach(f"{name} is another", wanted, own.hex())
     if policy.vmpl is not None and parsed.vmpl != policy.vmpl:
-        yield _breach("the report was asked for at another VMPL", policy.vmpl, parsed.vmpl)
+        yield tables.breach("the report was asked for at another VMPL", policy.vmpl, parsed.vmpl)
 
 
 def facts(parsed: Report) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from teelog.evidence.dcap import policy as dcap
 from teelog.evidence.dcap.enclave_report import Report
 from teelog.evidence.dcap.policy import Svn, TcbPolicy
 from teelog.evidence.dcap.verify import Platform
-from teelog.verdict import Check, Finding, failed, not_established, verified
+from teelog.verdict import Check, Finding, not_established, verified
 
 _ConfigId = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{128}\Z")]
 _Id = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
@@ -51,9 +51,7 @@ def configuration(
     for finding in _breaches(report, platform, trust, release):
         return finding
     if unknown:
-        return not_established(
-            Check.CONFIGURATION, f"the release requires {unknown[0]}, which this version cannot check"
-        )
+        return tables.unchecked(unknown)
     if report.unknown_attributes():
         bits = ", ".join(map(str, report.unknown_attributes()))
         return not_established(
@@ -66,23 +64,19 @@ def configuration(
 def _breaches(report: Report, platform: Platform | None, trust: Policy, release: Policy) -> Iterator[Finding]:
     flags = report.attribute_flags()
     if report.debug:
-        yield _breach("the enclave can be debugged: its host reads its memory", "debug off", "debug on")
+        yield tables.breach("the enclave can be debugged: its host reads its memory", "debug off", "debug on")
     if not flags["init"]:
-        yield _breach("the enclave was not initialised", "init on", "init off")
+        yield tables.breach("the enclave was not initialised", "init on", "init off")
     for policy in (trust, release):
         if flags["provision_key"] and policy.provision_key is False:
-            yield _breach("the enclave has the provisioning key", "provision_key off", "provision_key on")
+            yield tables.breach("the enclave has the provisioning key", "provision_key off", "provision_key on")
         if report.config_svn < policy.min_config_svn:
-            yield _breach("config_svn is too low", f"at least {policy.min_config_svn}", report.config_svn)
+            yield tables.breach("config_svn is too low", f"at least {policy.min_config_svn}", report.config_svn)
         for name in _EXACT:
             wanted, own = getattr(policy, name), getattr(report, name)
             if wanted is not None and not hmac.compare_digest(own, strict.unhex(wanted)):
-                yield _breach(f"{name} is another", wanted, own.hex())
+                yield tables.breach(f"{name} is another", wanted, own.hex())
     yield from dcap.breaches(platform, trust, release)
-
-
-def _breach(cause: str, expected: object, actual: object) -> Finding:
-    return failed(Check.CONFIGURATION, cause, expected=expected, actual=actual)
 
 
 def facts(report: Report) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from teelog.evidence.dcap import policy as dcap
 from teelog.evidence.dcap.policy import TcbPolicy
 from teelog.evidence.dcap.td_report import Report
 from teelog.evidence.dcap.verify import Platform
-from teelog.verdict import Check, Finding, failed, not_established, verified
+from teelog.verdict import Check, Finding, not_established, verified
 
 _Digest = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{96}\Z")]
 _TcbSvn = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
@@ -58,9 +58,7 @@ def configuration(
     for finding in _breaches(report, platform, trust, release):
         return finding
     if unknown:
-        return not_established(
-            Check.CONFIGURATION, f"the release requires {unknown[0]}, which this version cannot check"
-        )
+        return tables.unchecked(unknown)
     if report.unknown_attributes():
         bits = ", ".join(map(str, report.unknown_attributes()))
         return not_established(Check.CONFIGURATION, f"attributes of the TD are set whose meaning is not known: {bits}")
@@ -71,16 +69,16 @@ def configuration(
 def _breaches(report: Report, platform: Platform | None, trust: Policy, release: Policy) -> Iterator[Finding]:
     if report.under_debug:
         named = ", ".join(report.under_debug)
-        yield _breach("the TD can be debugged or profiled: its host looks into it", "debug off", named)
+        yield tables.breach("the TD can be debugged or profiled: its host looks into it", "debug off", named)
     flags = report.attribute_flags()
     if not flags["sept_ve_disable"] and (trust.sept_ve_disable is not False or release.sept_ve_disable):
-        yield _breach(
+        yield tables.breach(
             "the host can make the TD handle faults of its memory (SEPT_VE_DISABLE)",
             "sept_ve_disable on",
             "sept_ve_disable off",
         )
     if flags["migratable"] and (not trust.migratable or release.migratable is False):
-        yield _breach("the TD may be moved to another machine", "migratable off", "migratable on")
+        yield tables.breach("the TD may be moved to another machine", "migratable off", "migratable on")
     yield from _service_td_breaches(report, trust, release)
     for policy in (trust, release):
         yield from _exact_breaches(report, policy)
@@ -94,24 +92,20 @@ def _service_td_breaches(report: Report, trust: Policy, release: Policy) -> Iter
     actual = report.mrservicetd.hex()
     for allowed in (trust.service_td or [], release.service_td):
         if allowed is not None and actual not in allowed:
-            yield _breach("a service TD is bound to the TD", " or ".join(allowed) or "none", actual)
+            yield tables.breach("a service TD is bound to the TD", " or ".join(allowed) or "none", actual)
 
 
 def _exact_breaches(report: Report, policy: Policy) -> Iterator[Finding]:
     if policy.mrseam is not None and report.mrseam.hex() not in policy.mrseam:
-        yield _breach("the TDX module is another", " or ".join(policy.mrseam), report.mrseam.hex())
+        yield tables.breach("the TDX module is another", " or ".join(policy.mrseam), report.mrseam.hex())
     if policy.min_tee_tcb_svn is not None:
         least = strict.unhex(policy.min_tee_tcb_svn)
         if any(own < floor for own, floor in zip(report.tee_tcb_svn, least, strict=True)):
-            yield _breach("the TDX module is too old", f"at least {least.hex()}", report.tee_tcb_svn.hex())
+            yield tables.breach("the TDX module is too old", f"at least {least.hex()}", report.tee_tcb_svn.hex())
     for name in _EXACT:
         wanted, own = getattr(policy, name), getattr(report, name)
         if wanted is not None and not hmac.compare_digest(own, strict.unhex(wanted)):
-            yield _breach(f"{name} is another", wanted, own.hex())
-
-
-def _breach(cause: str, expected: object, actual: object) -> Finding:
-    return failed(Check.CONFIGURATION, cause, expected=expected, actual=actual)
+            yield tables.breach(f"{name} is another", wanted, own.hex())
 
 
 def facts(report: Report) -> tuple[str, ...]:

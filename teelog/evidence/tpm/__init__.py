@@ -36,8 +36,7 @@ class Tpm:
 
     @property
     def registers(self) -> Mapping[str, bytes]:
-        quoted = self.parsed.quoted
-        return {f"pcr{index}": quoted.values[index] for index in quoted.quote.selected}
+        return self.parsed.quoted.registers
 
     @property
     def fingerprint(self) -> bytes:

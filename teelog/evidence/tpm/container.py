@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from teelog.errors import MalformedError
@@ -27,6 +28,11 @@ class Quoted:
     quote: Quote
     signature: Signature
     values: tuple[bytes, ...]
+
+    @property
+    def registers(self) -> Mapping[str, bytes]:
+        """Those that the quote selects, as ``pcrN``."""
+        return {f"pcr{index}": self.values[index] for index in self.quote.selected}
 
 
 @dataclass(frozen=True, slots=True)

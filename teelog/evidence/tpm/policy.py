@@ -13,7 +13,7 @@ import msgspec
 
 from teelog.evidence import tables
 from teelog.evidence.tpm.quote import Quote
-from teelog.verdict import Check, Finding, failed, not_established, verified
+from teelog.verdict import Check, Finding, verified
 
 _Name = Annotated[str, msgspec.Meta(pattern=r"\Apcr(?:[0-9]|1[0-9]|2[0-3])\Z")]
 _Digest = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
@@ -45,9 +45,7 @@ def configuration(
         for finding in _breaches(quote, registers, policy):
             return finding
     if unknown:
-        return not_established(
-            Check.CONFIGURATION, f"the release requires {unknown[0]}, which this version cannot check"
-        )
+        return tables.unchecked(unknown)
     return verified(Check.CONFIGURATION, *facts(quote))
 
 
@@ -56,16 +54,12 @@ def _breaches(quote: Quote, registers: Mapping[str, bytes], policy: Policy) -> I
         accepted = [value] if isinstance(value, str) else value
         own = registers.get(name, b"")
         if own.hex() not in accepted:
-            yield _breach(f"{name} is another", " or ".join(accepted), own.hex() or "not quoted")
+            yield tables.breach(f"{name} is another", " or ".join(accepted), own.hex() or "not quoted")
     version = f"{quote.firmware_version:016x}"
     if policy.firmware_version is not None and version not in policy.firmware_version:
-        yield _breach("the TPM's firmware is another", " or ".join(policy.firmware_version), version)
+        yield tables.breach("the TPM's firmware is another", " or ".join(policy.firmware_version), version)
     if policy.safe and not quote.safe:
-        yield _breach("the TPM's clock may have gone back", "safe", "not safe")
-
-
-def _breach(cause: str, expected: object, actual: object) -> Finding:
-    return failed(Check.CONFIGURATION, cause, expected=expected, actual=actual)
+        yield tables.breach("the TPM's clock may have gone back", "safe", "not safe")
 
 
 def facts(quote: Quote) -> tuple[str, ...]:
