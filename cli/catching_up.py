@@ -1,4 +1,4 @@
-"""Waiting for an index that is a moment behind its log: what was answered just now is in it soon."""
+"""Waiting for an index that has yet to begin or is a moment behind: what was answered just now is in it soon."""
 
 from __future__ import annotations
 
@@ -24,12 +24,21 @@ async def covering(
     """The index once it covers ``size`` entries, or as it is when time is up; and what ``told`` says of the log's end.
 
     look: the index as it is now. told: asked where all but the last entry is covered, which may end the log: semantic
-    witnesses sign nothing more then, and no waiting helps. until: monotonic seconds. Raises what these two raise.
+    witnesses sign nothing more then, and no waiting helps. until: monotonic seconds. Raises what these two raise;
+    NothingIndexed only once time is up.
     """
     import asyncio
 
+    from teelog.client.index import NothingIndexed
+
     while True:
-        found = await look()
+        try:
+            found = await look()
+        except NothingIndexed:
+            if time.monotonic() + PAUSE >= until:
+                raise
+            await asyncio.sleep(PAUSE)
+            continue
         covered = found.main.checkpoint.size
         end = await told() if covered == size - 1 else None
         if covered >= size or end is not None or time.monotonic() + PAUSE >= until:

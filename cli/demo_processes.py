@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import os
 import signal
 import socket
@@ -16,9 +17,12 @@ from pathlib import Path
 
 from teelog.errors import UnavailableError
 
-COMMAND_SECONDS = 60.0
-START_SECONDS = 30.0
-STOP_SECONDS = 15.0
+# For a machine that is busy with other work, too: what does not hang is never cut off.
+COMMAND_SECONDS = 240.0
+START_SECONDS = 120.0
+STOP_SECONDS = 60.0
+PORTS = range(10_000, 30_000)
+"""Below what systems give to outgoing connections: one of those would else take a port before its server does."""
 READY = "listening on "
 _PR_SET_PDEATHSIG = 1
 
@@ -39,15 +43,25 @@ def environment(folder: Path) -> dict[str, str]:
     return {**kept, "TEELOG_STATE": str(folder / "client-state"), "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
 
 
+# Processes with neighbouring ids begin far from each other; none looks at a port twice before it has looked at all.
+_ports = itertools.cycle(PORTS[(place + 7_919 * os.getpid()) % len(PORTS)] for place in range(len(PORTS)))
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports on loopback that nobody uses now."""
-    with contextlib.ExitStack() as held:
-        found = []
-        for _ in range(count):
-            probe = held.enter_context(socket.socket())
-            probe.bind(("127.0.0.1", 0))
-            found.append(probe.getsockname()[1])
-        return found
+    """Ports on loopback that nobody uses now, others on each call. Raises UnavailableError where there are too few."""
+    found = list(itertools.islice(filter(_is_free, itertools.islice(_ports, len(PORTS))), count))
+    if len(found) < count:
+        raise UnavailableError("too few free ports on 127.0.0.1", expected=count, actual=len(found))
+    return found
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def command(arguments: Sequence[str], folder: Path) -> Ran:

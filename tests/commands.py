@@ -44,7 +44,7 @@ def teelog(*arguments: str | Path | int, stdin: bytes = b"", env: Mapping[str, s
     return Ran(code, out.buffer.getvalue(), err.buffer.getvalue().decode())  # type: ignore[attr-defined]
 
 
-def teelog_process(*arguments: str | Path | int, stdin: bytes = b"", timeout: float = 60, **more: Any) -> Ran:
+def teelog_process(*arguments: str | Path | int, stdin: bytes = b"", timeout: float = 240, **more: Any) -> Ran:
     """`teelog ARGUMENTS...` as a process of its own (start-up, exit code and streams as they really are)."""
     done = subprocess.run(
         [sys.executable, "-m", "teelog.cli.main", *map(str, arguments)],

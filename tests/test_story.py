@@ -262,8 +262,8 @@ def test_one_dead_witness_is_tolerated_two_are_4_and_nothing_is_lost(acme: World
 def test_a_stopped_log_is_4_and_goes_on_where_it_was(acme: World, published: str):
     acme.servers.stop("LOG")
     waiting = acme.release("waiting.json")
-    assert "cannot reach" in acme.publish(waiting, "--timeout", "1s", code=4).stderr
-    acme.run("proof", "get", published, *POLICY, "--out", "x", "--timeout", "1s", code=4)
+    assert "cannot reach" in acme.publish(waiting, "--timeout", "3s", code=4).stderr
+    acme.run("proof", "get", published, *POLICY, "--out", "x", "--timeout", "3s", code=4)
     acme.run("proof", "verify", published, "--proof", f"{published}.tlog-proof", *POLICY)
     acme.run("proof", "get", published, *POLICY, "--out", "offline.tlog-proof", "--from", "LOG")
     acme.start("LOG")

@@ -59,6 +59,17 @@ class _Prefix(msgspec.Struct, frozen=True):
     proof: str
 
 
+class NothingIndexed(UnavailableError):
+    """The log has an index that has published no leaf yet, as for a moment after its start: waiting helps."""
+
+    def __init__(self, actual: object) -> None:
+        super().__init__(
+            "the log's index has published nothing yet",
+            actual=actual,
+            hint="try again once its semantic witnesses have read the log",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """What the index holds under a key: a list of ``lookup.count`` entries, the newest of which is ``last``."""
@@ -172,16 +183,17 @@ async def open_index(
     """The index as it is published now.
 
     url: of the main log. main, index: policies whose quorums the checkpoints must have. cache: of the main log's tiles.
-    Raises what HTTP raises (404: this log has no index), MalformedError, VerificationError, NotWitnessed, ProofError;
-    MisbehaviourError where the leaf holds the log's signature over another tree of the same size.
+    Raises what HTTP raises (404: this log has no index), NothingIndexed, MalformedError, VerificationError,
+    NotWitnessed, ProofError; MisbehaviourError where the leaf holds the log's signature over another tree of the same
+    size.
     """
     source = HttpSource(http, url)
     for left in range(ATTEMPTS - 1, -1, -1):
         log = HttpSource(http, f"{source.name}/index")
-        head = verify_checkpoint(await log.checkpoint(), index)
+        head = verify_checkpoint(await _first(log), index)
         size, root = head.checkpoint.size, head.checkpoint.root
         if size == 0:
-            raise UnavailableError("the index log holds nothing yet", hint="try again once the log has published")
+            raise NothingIndexed("its log is empty")
         reader = LogReader(log, size, root)
         leaf = await reader.entry(size - 1)
         path = tuple(await reader.prove_inclusion(size - 1))
@@ -198,6 +210,16 @@ async def open_index(
         log_reader = LogReader(source, witnessed.checkpoint.size, witnessed.checkpoint.root, cache)
         return RemoteIndex(http, source.name, witnessed, head, leaf, path, parsed.map_root, log_reader)
     raise AssertionError("the last attempt returns or raises")
+
+
+async def _first(log: HttpSource) -> bytes:
+    """The index log's checkpoint. A server that says when to ask again has none yet: one that is gone says nothing."""
+    try:
+        return await log.checkpoint()
+    except UnavailableError as error:
+        if error.retry_after is None:
+            raise
+        raise NothingIndexed(error.message) from error
 
 
 def _check_input(leaf: IndexLeaf, main: WitnessedCheckpoint, policy: Policy) -> None:

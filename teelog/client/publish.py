@@ -183,7 +183,15 @@ async def _until(timeout: float, once: Callable[[float], Awaitable[Done]], tell:
         tell(error, pause)
         return pause
 
+    answered: UnavailableError | None = None
     async for attempt in stamina.retry_context(on=again, attempts=None, timeout=None):
         with attempt:
-            return await once(max(0.1, deadline - loop.time()))
+            try:
+                return await once(max(0.1, deadline - loop.time()))
+            except UnavailableError as error:
+                # That the last attempt was cut short says less than what came of the one before.
+                if answered is not None and loop.time() >= deadline:
+                    raise answered from error
+                answered = error
+                raise
     raise AssertionError("unreachable")

@@ -200,7 +200,7 @@ def test_the_release_is_looked_for_where_the_old_bundle_has_it(log: Growing):
 
 
 def until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not true():
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
@@ -231,7 +231,7 @@ def test_refresh_goes_on_until_it_is_told_to_stop(log: Growing, refreshing: subp
     withdraw(log)
     until(lambda: held(log).status.index == 5, refreshing)
     refreshing.send_signal(signal.SIGTERM)
-    out, err = refreshing.communicate(timeout=30)
+    out, err = refreshing.communicate(timeout=120)
     assert refreshing.returncode == 0, err
     assert out.startswith("bundle        acme.teelog, written ")
     assert "as the log does not answer" in err

@@ -39,7 +39,7 @@ def left_in(folder: Path) -> list[str]:
     return found
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
+def wait_until(true: Callable[[], bool], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline
@@ -160,7 +160,7 @@ def test_an_interrupted_demo_leaves_no_process(tmp_path: Path, number: signal.Si
         wait_until(lambda: (folder / "LOG.log").is_file())  # all witnesses are up by then
         assert len(left_in(folder)) >= 4
         os.kill(demo.pid, number)
-        assert demo.wait(60) == code
+        assert demo.wait(120) == code
         assert "Traceback" not in demo.stderr.read()
     wait_until(lambda: left_in(folder) == [])
 

@@ -9,6 +9,7 @@ import pytest
 
 from teelog.statement import dsse
 from tests.cli.growing import Growing, growing
+from tests.client.peers import Reply
 from tests.statement import make
 
 STREAM = "acme.example/inference/stable"
@@ -114,3 +115,14 @@ def test_a_policy_of_the_index_proves_nothing_absent(log: Growing):
 )
 def test_what_would_be_a_key_is_told(log: Growing, kind: str, key: str, told: str):
     assert told in log.run("lookup", kind, key, *WAYS["index"], code=2).stderr
+
+
+def test_an_index_that_has_yet_to_begin_is_waited_for_within_bounds(log: Growing, monkeypatch: pytest.MonkeyPatch):
+    words = ("lookup", "namespace", "acme.example", *WAYS["index"])
+    begun = Reply(status=503, headers={"Retry-After": "5"})
+    first = iter([begun, begun, log.peer.answers["/index/checkpoint"]])
+    with monkeypatch.context() as patched:
+        patched.setitem(log.peer.answers, "/index/checkpoint", lambda _: next(first))
+        assert "1 entry, and no others" in log.run(*words).text
+        patched.setitem(log.peer.answers, "/index/checkpoint", begun)
+        assert "the log's index has published nothing yet" in log.run(*words, "--timeout", "1s", code=4).stderr

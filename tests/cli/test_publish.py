@@ -72,7 +72,7 @@ def test_AP_03_what_time_may_heal_is_tried_again_with_the_same_bytes(folder: Pat
         return next(replies)
 
     log.answers["/entries"] = answer
-    ran = publish(folder, "--timeout", "30s")
+    ran = publish(folder, "--timeout", "120s")
     assert ran.code == 0, ran.stderr
     assert {asked.body for asked in log.asked if asked.method == "POST"} == {RELEASE}
     assert ran.stderr.count("again in") == 3
@@ -91,7 +91,7 @@ def test_AP_03_what_time_may_heal_is_tried_again_with_the_same_bytes(folder: Pat
 )
 def test_what_does_not_heal_in_time_is_4(folder: Path, log: Peer, reply: bytes | Reply, cause: str):
     log.answers["/entries"] = reply
-    ran = publish(folder, "--timeout", "400ms")
+    ran = publish(folder, "--timeout", "2s")
     assert ran.code == 4, ran.stderr
     assert cause in next(line for line in ran.stderr.splitlines() if line.startswith("error"))
     assert not (folder / "release.tlog-proof").exists()

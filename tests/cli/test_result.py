@@ -78,7 +78,7 @@ def log(folder: Path) -> Iterator[Peer]:
 def publish(folder: Path, file: str = "result.jwt"):
     return teelog(
         *("result", "publish", folder / file, "--policy", folder / "policy.txt"),
-        *("--out", folder / "result.tlog-proof", "--state", folder / "state", "--timeout", "5s"),
+        *("--out", folder / "result.tlog-proof", "--state", folder / "state", "--timeout", "120s"),
     )
 
 

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 def run(work: Callable[[HttpClient], Awaitable[T]]) -> T:
     async def main() -> T:
-        async with HttpClient(timeout=10) as http:
+        async with HttpClient(timeout=120) as http:
             return await work(http)
 
     return asyncio.run(main())

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pytest
 
 from teelog.client.http import HttpClient, Refusal
-from teelog.client.index import RemoteIndex, open_index
+from teelog.client.index import NothingIndexed, RemoteIndex, open_index
 from teelog.errors import MisbehaviourError, NotWitnessed, ProofError, TeelogError, UnavailableError
 from teelog.index import keys
 from teelog.index.keys import Kind
@@ -23,7 +23,7 @@ from teelog.tlog import fork, rfc6962
 from teelog.tlog.checkpoint import Checkpoint
 from teelog.tlog.policy import parse_policy
 from tests.appraisal.story import NOW, STREAM, Story, current
-from tests.client.peers import Peer, peer
+from tests.client.peers import Peer, Reply, peer
 from tests.client.served import Served
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ def ask(log: Peer, led: Ledger, work: Callable[[RemoteIndex], Awaitable[T]]) -> 
     policies = {name: parse_policy(text) for name, text in led.policies().items()}
 
     async def main() -> T:
-        async with HttpClient(timeout=10) as http:
+        async with HttpClient(timeout=120) as http:
             main, index = policies[ledger.MAIN_POLICY], policies[ledger.INDEX_POLICY]
             return await work(await open_index(http, log.url, main, index))
 
@@ -146,11 +146,24 @@ def test_a_log_without_an_index_says_so():
     assert caught.value.status == 404
 
 
-def test_an_index_log_that_holds_nothing_yet_is_unavailable():
+BEGUN = Reply(b"", 503, {"Retry-After": "5"})  # as a log server answers before its index log has a checkpoint
+
+
+@pytest.mark.parametrize("shown", ["an empty tree", "nothing yet"])
+def test_an_index_log_that_holds_nothing_yet_is_worth_waiting_for(shown: str):
     led = Ledger()
     with peer() as log:
         Served(log, led)
-        head = ledger.cosigned(led.index_checkpoint(), led.index_log, led.semantic, NOW)
-        log.answers["/index/checkpoint"] = head
-        with pytest.raises(UnavailableError):
+        empty = ledger.cosigned(led.index_checkpoint(), led.index_log, led.semantic, NOW)
+        log.answers["/index/checkpoint"] = empty if shown == "an empty tree" else BEGUN
+        with pytest.raises(NothingIndexed):
             ask(log, led, whole_list)
+
+
+def test_a_server_that_is_gone_is_not_worth_waiting_for():
+    led = Ledger()
+    with peer() as log:
+        log.answers["/index/checkpoint"] = Reply(raw=b"")
+        with pytest.raises(UnavailableError) as caught:
+            ask(log, led, whole_list)
+    assert not isinstance(caught.value, NothingIndexed)

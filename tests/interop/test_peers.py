@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from teelog.cli.demo_processes import free_ports
 from teelog.keys import Algorithm, private_key_from_seed, public_key
 from teelog.tlog import tiles
 from teelog.tlog.policy import parse_policy, verify_checkpoint
@@ -34,10 +34,7 @@ ORIGIN = "log.example/interop"
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    return free_ports(1)[0]
 
 
 @contextmanager
@@ -47,7 +44,7 @@ def running(
     with log.open("wb") as out:
         process = subprocess.Popen([str(word) for word in command], stdout=out, stderr=out, env=env)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not ready():
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, f"not ready: {log.read_text()}"

@@ -138,7 +138,7 @@ class Client:
 
     async def until(self, size: int) -> int:
         """Waits until the index covers ``size`` entries; the index size. It is answered from before it is shown."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while True:
                 index_size, input_size = await self.state()
                 if input_size >= size and await self._shown() >= index_size:
@@ -192,7 +192,7 @@ class Client:
         return {key: Value.parse(value) for key, value in pairs}
 
 
-async def until(done: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
+async def until(done: Callable[[], Awaitable[bool]], seconds: float = 120) -> None:
     """Waits for something that another process does."""
     async with asyncio.timeout(seconds):
         while not await done():

@@ -59,7 +59,7 @@ class Server:
             for piece in [request] if isinstance(request, bytes) else request:
                 writer.write(piece)
                 await writer.drain()
-            return await asyncio.wait_for(reader.read(), 20)
+            return await asyncio.wait_for(reader.read(), 120)
         except ConnectionError:
             return b""
         finally:

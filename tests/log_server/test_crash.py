@@ -49,7 +49,7 @@ class Process:
     async def end(self, number: int = signal.SIGKILL) -> int:
         with suppress(ProcessLookupError):
             self.process.send_signal(number)
-        code = await asyncio.wait_for(self.process.wait(), 60)
+        code = await asyncio.wait_for(self.process.wait(), 120)
         if self.reader is not None:
             await self.reader
         self.process._transport.close()  # type: ignore[attr-defined]
@@ -68,7 +68,7 @@ async def start(*arguments: str | Path) -> Process:
     assert process.stderr is not None
     lines: list[bytes] = []
     while True:
-        line = await asyncio.wait_for(process.stderr.readline(), 60)
+        line = await asyncio.wait_for(process.stderr.readline(), 120)
         lines.append(line)
         if found := LISTENING.search(line):
             break
@@ -158,7 +158,7 @@ async def campaign(there: Field, kills: int, seed: int, workers: int = 0) -> Non
         # The moment is chance's: every second time counted from the start, else from the first acknowledgement.
         there.acknowledged.clear()
         if number % 2 == 0:
-            await asyncio.wait_for(there.acknowledged.wait(), 60)
+            await asyncio.wait_for(there.acknowledged.wait(), 120)
         await asyncio.wait(clients, timeout=chance.uniform(0.0, 0.6))
         assert await server.end() == -signal.SIGKILL
         for task in clients:

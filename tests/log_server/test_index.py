@@ -185,7 +185,7 @@ async def test_AP_05_index_goes_on_where_what_was_killed_left_it(log: Log, seed:
             await client.until(seen)
             posting = asyncio.create_task(keep_posting(server.url, f"{seed}.{round_number}"))
             target = seen + chance.randrange(3, 40)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 while (await client.state())[1] < target:
                     await asyncio.sleep(chance.random() / 100)
             if killed == "index":
@@ -249,7 +249,7 @@ async def test_the_log_goes_on_without_its_index_and_the_index_after_a_restart(l
 async def test_the_index_ends_with_the_server_that_is_killed(log: Log) -> None:
     process = await spawn(log, workers=2)
     assert process.stdout is not None
-    await asyncio.wait_for(process.stdout.readline(), 30)
+    await asyncio.wait_for(process.stdout.readline(), 120)
     born = children(process.pid)
     assert len(born) == 3
     process.kill()
@@ -503,10 +503,13 @@ async def test_a_log_under_load_waits_for_an_index_that_is_too_far_behind(tmp_pa
             for number in range(20):
                 posts.append(asyncio.create_task(post(session, server.url, release_file(str(number)))))
                 await asyncio.wait(posts, timeout=0.2)
-            answered = sum(each.done() for each in posts)
-            published = (await metrics(session, server.admin))["teelog_checkpoint_size"]
+            async with asyncio.timeout(120):
+                # What is published is answered a moment later.
+                while (published := (await metrics(session, server.admin))["teelog_checkpoint_size"]) != 2 + sum(
+                    each.done() for each in posts
+                ):
+                    await asyncio.sleep(0.02)
             # At most one batch more than the bound: it is looked at before a batch is sealed.
-            assert published == answered + 2
             assert published - 2 <= 5
         finally:
             os.kill(index, signal.SIGCONT)

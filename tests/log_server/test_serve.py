@@ -76,7 +76,7 @@ class Running:
 
     async def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        return await asyncio.wait_for(self.process.wait(), 20)
+        return await asyncio.wait_for(self.process.wait(), 120)
 
 
 async def spawn(log: Log, listen: str = "127.0.0.1:0", workers: int = 0) -> asyncio.subprocess.Process:
@@ -93,7 +93,7 @@ async def running(log: Log, workers: int = 0, said: list[str] | None = None) -> 
     process = await spawn(log, workers=workers)
     assert process.stdout is not None
     assert process.stderr is not None
-    line = (await asyncio.wait_for(process.stdout.readline(), 30)).decode().split()
+    line = (await asyncio.wait_for(process.stdout.readline(), 120)).decode().split()
     assert len(line) == 2, (line, (await process.stderr.read()).decode())
     try:
         yield Running(process, f"http://{line[0]}", f"http://{line[1]}")
@@ -222,7 +222,7 @@ async def test_AP_05_every_answered_entry_is_proven_and_there_after_a_kill(log: 
 
 
 async def refused(process: asyncio.subprocess.Process) -> tuple[int, str]:
-    out, _ = await asyncio.wait_for(process.communicate(), 30)
+    out, _ = await asyncio.wait_for(process.communicate(), 120)
     assert process.returncode is not None
     return process.returncode, out.decode()
 
@@ -251,7 +251,7 @@ async def test_raw_mode_must_be_what_entry_0_states(log: Log) -> None:
 async def test_a_worker_that_dies_ends_the_server(log: Log) -> None:
     process = await spawn(log, workers=2)
     assert process.stdout is not None
-    await asyncio.wait_for(process.stdout.readline(), 30)
+    await asyncio.wait_for(process.stdout.readline(), 120)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     assert len(children) == 2
     os.kill(int(children[0]), signal.SIGKILL)
@@ -263,7 +263,7 @@ async def test_a_worker_that_dies_ends_the_server(log: Log) -> None:
 async def test_workers_end_with_the_server_that_is_killed(log: Log) -> None:
     process = await spawn(log, workers=2)
     assert process.stdout is not None
-    await asyncio.wait_for(process.stdout.readline(), 30)
+    await asyncio.wait_for(process.stdout.readline(), 120)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     process.kill()
     await process.communicate()

@@ -296,9 +296,9 @@ def test_F_09_of_processes_that_race_for_one_size_one_at_most_commits(tmp_path: 
     racers = [context.Process(target=_race, args=(str(tmp_path / "state.db"), n, results)) for n in range(4)]
     for racer in racers:
         racer.start()
-    said = dict(results.get(timeout=60) for _ in racers)
+    said = dict(results.get(timeout=120) for _ in racers)
     for racer in racers:
-        racer.join(30)
+        racer.join(120)
     winners = [n for n, word in said.items() if word == "committed"]
     assert len(winners) <= 1, said
     state = SqliteState(tmp_path / "state.db")

@@ -148,7 +148,7 @@ except BaseException as error:
 print("survived")
 """
     done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == durable.EXIT_CODE
     assert done.stdout == ""

@@ -138,7 +138,8 @@ async def test_AP_02_no_publication_in_time_is_503_never_202(tmp_path: Path) -> 
         answer = await server.post("/entries", entry)
         assert (answer.status, answer.json["type"]) == (503, "urn:teelog:problem:unavailable")
         server.pool.gate.set()
-        again = await server.post("/entries", entry)
+        while (again := await server.post("/entries", entry)).status == 503:  # it has a tenth of a second
+            pass
         assert again.status == 200
         assert proven(again, entry) == 1
 

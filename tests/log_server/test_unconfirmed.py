@@ -51,7 +51,7 @@ async def published(path: Path, policy: Policy) -> int:
     writer = Writer.open(path, policy)
     try:
         writer.start()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while not writer.sequencer.stopped.done():
                 status = writer.sequencer.status()
                 if status["confirmed"] and status["writing"] and status["size"] == status["published_size"]:
@@ -157,7 +157,7 @@ async def test_a_reload_after_the_mark_is_gone_is_not_held_against_the_log(tmp_p
         writer = Writer.open(path, policy)
         assert writer.sequencer.signed_at_most == 1
         writer.start()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while writer.sequencer.status()["published_size"] != 2:
                 await asyncio.sleep(0.01)
         assert writer.sequencer.signed_at_most is None

@@ -38,7 +38,7 @@ print(found.index, found.witnessed.checkpoint.root.hex(), len(found.witnessed.co
 
 def run(code: str, *before: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*before, sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [*before, sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
     )
 
 

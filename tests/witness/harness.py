@@ -156,7 +156,7 @@ class Desk:
         request = decide.read(body)
         if isinstance(request, Answer):
             return request
-        return self.engine.submit(request).result(timeout=30)
+        return self.engine.submit(request).result(timeout=120)
 
     def cosign(self, log: Log, old: int, new: int) -> Answer:
         answer = self.post(log.request(old, new))

@@ -247,7 +247,7 @@ class SemanticDesk(Desk):
         """The answer once the attempt that the request began has ended."""
         answer = self.once(body)
         if isinstance(answer, Pending):
-            answer.done.result(timeout=30)
+            answer.done.result(timeout=120)
             answer = self.once(body)
         return answer
 

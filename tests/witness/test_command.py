@@ -57,7 +57,7 @@ def serving(folder: Path, *more: str) -> Iterator[tuple[subprocess.Popen[str], d
 
 
 def post(port: int, body: bytes) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     try:
         connection.request("POST", "/add-checkpoint", body)
         answer = connection.getresponse()
@@ -67,7 +67,7 @@ def post(port: int, body: bytes) -> tuple[int, bytes]:
 
 
 def get(port: int, path: str) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -225,7 +225,7 @@ def test_a_running_witness_takes_commands_and_leaves_in_good_order(folder: Path,
         assert b"witness_cosigned_total 1.0" in get(ports["metrics"], "/metrics")[1]
         assert get(port, "/metrics")[0] == 404
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
     assert not (folder / "admin.sock").exists()
 
 
@@ -241,7 +241,7 @@ def test_W_35_SIGKILL_after_the_answer_loses_nothing(folder: Path, log: Log) -> 
     with serving(folder) as (process, ports):
         status, body = post(ports["listening"], log.request(0, 5))
         process.kill()
-        assert process.wait(30) == -signal.SIGKILL
+        assert process.wait(120) == -signal.SIGKILL
     assert status == 200
     with serving(folder) as (_, ports):
         port = ports["listening"]

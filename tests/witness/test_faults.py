@@ -53,7 +53,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def kill(path: Path, at: str) -> bytes:
     """A witness in a process of its own that is killed at a step of one request; what it had answered by then."""
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(path), at], capture_output=True, timeout=60, cwd=os.getcwd(), check=False
+        [sys.executable, "-c", KILLED, str(path), at], capture_output=True, timeout=240, cwd=os.getcwd(), check=False
     )
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     return done.stdout

@@ -156,7 +156,7 @@ def test_fork_verify_needs_no_network_and_no_server(proof_file: Path) -> None:
         "loaded = {'aiohttp', 'sqlite3', 'teelog.witness'} & set(sys.modules)\n"
         "sys.exit(f'loaded {loaded}' if loaded else code)"
     )
-    subprocess.run([sys.executable, "-c", code, str(proof_file)], check=True, timeout=60, capture_output=True)
+    subprocess.run([sys.executable, "-c", code, str(proof_file)], check=True, timeout=240, capture_output=True)
 
 
 def test_fork_verify_takes_only_listed_keys(proof_file: Path, log: Log, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_semantic_witness_signs_no_subtrees(folder: Path) -> None:
         assert add(folder, log) == 0
         import http.client
 
-        connection = http.client.HTTPConnection("127.0.0.1", ports["listening"], timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", ports["listening"], timeout=120)
         connection.request("POST", "/sign-subtree", b"anything")
         assert connection.getresponse().status == 403
         connection.close()

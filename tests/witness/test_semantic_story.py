@@ -17,11 +17,11 @@ from tests.witness.test_command import post
 
 
 def fetch(place: World, path: str) -> bytes:
-    with urllib.request.urlopen(f"{place.url()}/{path}", timeout=10) as answer:
+    with urllib.request.urlopen(f"{place.url()}/{path}", timeout=120) as answer:
         return bytes(answer.read())
 
 
-def until(found: Callable[[], bool], seconds: float = 60) -> None:
+def until(found: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not found():
         assert time.monotonic() < end, "it never came true"
