@@ -12,9 +12,9 @@ from teelog.cli import files, keyref, online, output, publish
 from teelog.cli import policy as policies
 from teelog.errors import ConfigError, MalformedError
 from teelog.keys import PublicKey
-from teelog.statement import dsse, ear, jws
+from teelog.statement import dsse, ear, ear_token
 from teelog.statement.ear import Result
-from teelog.statement.jws import Jws
+from teelog.statement.token import Token
 from teelog.verdict import Verdict
 
 MODE = 0o644
@@ -33,10 +33,10 @@ def write(verdict: Verdict, ref: str, out: str, issuer: str) -> None:
     signer = keyref.load_signer(ref)
     build = f"teelog {teelog.__version__}"
     try:
-        payload = ear.payload(verdict, issuer=issuer, issued_at=int(time.time()), build=build)
+        claims = ear.claims(verdict, issuer=issuer, issued_at=int(time.time()), build=build)
     except MalformedError as error:
         raise ConfigError(error.message, expected=error.expected, actual=error.actual) from error
-    output.write_file(out, jws.sign(payload, signer, ear.TYPE).file, MODE)
+    output.write_file(out, ear_token.sign(claims, signer, ear_token.form_of(out)).file, MODE)
 
 
 @group.command()
@@ -52,7 +52,7 @@ def show(file: str, keys: tuple[str, ...]) -> None:
     """
     data = files.read(file, dsse.MAX_FILE, "result")
     try:
-        token = jws.parse(jws.canonical(data))
+        token = ear_token.parse(ear_token.canonical(data))
     except MalformedError as error:
         raise MalformedError(
             f"{file} is no attestation result: {error.message}", expected=error.expected, actual=error.actual
@@ -63,11 +63,11 @@ def show(file: str, keys: tuple[str, ...]) -> None:
         verified = token.verify(loaded).signer
     else:
         output.note("nothing of this is verified: --key KEY verifies the signature")
-    found = ear.read(token.claimed())
+    found = ear_token.read(token)
     output.result(_lines(token, found, verified), _json(token, found, verified))
 
 
-def _lines(token: Jws, found: Result, verified: str | None) -> list[str]:
+def _lines(token: Token, found: Result, verified: str | None) -> list[str]:
     lines = [
         f"statement id  {token.statement_id}",
         f"signature     {token.alg}, " + (f"verified: key {verified}" if verified else "not verified"),
@@ -92,7 +92,7 @@ def _lines(token: Jws, found: Result, verified: str | None) -> list[str]:
     return lines + [f"holds         {place}: evidence, a nonce or a machine's identity" for place in found.private]
 
 
-def _json(token: Jws, found: Result, verified: str | None) -> dict[str, object]:
+def _json(token: Token, found: Result, verified: str | None) -> dict[str, object]:
     judged = found.judged
     head = None if judged is None else judged.checkpoint
     return {
@@ -162,7 +162,7 @@ def publish_command(
     Example: teelog result publish result.jwt --policy policy.txt --out result.tlog-proof
     """
     data = files.read(file, dsse.MAX_FILE, "result")
-    entry = jws.canonical(data)
+    entry = ear_token.canonical(data)
     made = publish.read(entry, file)
     if made.token is None:
         raise MalformedError(f"{file} is no attestation result", expected="a JWT", actual=made.statement.kind)

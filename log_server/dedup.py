@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from teelog.errors import MalformedError
 from teelog.log_server.seams import LogState
 from teelog.log_server.tree import Tree
-from teelog.statement import dsse
+from teelog.statement import dsse, ear_token
 from teelog.tlog.rfc6962 import HASH_LENGTH, leaf_hash
 from teelog.tlog.tiles import WIDTH
 
@@ -24,9 +24,10 @@ Identify = Callable[[bytes], bytes | None]
 
 
 def statement_of(entry: bytes) -> bytes | None:
-    """The statement id of an entry's bytes, None where it is no DSSE file."""
+    """The statement id of an entry's bytes, None where it is neither a DSSE file nor a token."""
     try:
-        return bytes.fromhex(dsse.parse(entry).statement_id)
+        read = ear_token.parse if ear_token.looks_like(entry) else dsse.parse
+        return bytes.fromhex(read(entry).statement_id)
     except MalformedError:
         return None
 

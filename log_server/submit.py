@@ -32,13 +32,13 @@ from teelog.log_server.problems import NO_STORE, Kind, Problem
 from teelog.log_server.quota import Quota
 from teelog.log_server.read import TEXT
 from teelog.log_server.seams import STALE, Admitted, Full, Logged, Outcome, Pool, Rejected
-from teelog.statement import ear
+from teelog.statement import ear_token
 from teelog.statement.log_policy import LogPolicy
 from teelog.tlog import rfc6962
 from teelog.tlog.proof import TlogProof
 from teelog.tlog.tiles import MAX_ENTRY
 
-ONE_FILE = frozenset({"application/json", "application/vnd.dsse.envelope.v1+json", *ear.MEDIA_TYPES})
+ONE_FILE = frozenset({"application/json", "application/vnd.dsse.envelope.v1+json", *ear_token.MEDIA_TYPES})
 MANY_FILES = frozenset({"application/octet-stream"})
 MAY_CHANGE = (Kind.UNKNOWN_NAMESPACE, Kind.WRONG_KEY, Kind.CONFLICT)
 """Refusals that a namespace statement logged meanwhile may turn around."""

@@ -19,13 +19,12 @@ from teelog.client.http import HttpClient, Refusal, check_url, problem_of
 from teelog.client.log import LogReader
 from teelog.client.source import TileSource
 from teelog.errors import MalformedError, NotWitnessed, UnavailableError
-from teelog.statement import ear, jws
+from teelog.statement import ear_token
 from teelog.tlog.policy import Policy
 from teelog.tlog.proof import MAX_LENGTH, TlogProof, VerifiedInclusion, parse_proof, verify_proof
 from teelog.tlog.rfc6962 import HASH_LENGTH, leaf_hash
 
 CONTENT_TYPE = "application/json"
-RESULT_TYPE = ear.MEDIA_TYPES[0]
 BATCH_TYPE = "application/octet-stream"
 ACCEPT = "text/plain"
 MAX_VERDICT = 16_384  # bytes of one verdict of a batch, a proof of 63 hashes or a problem
@@ -74,7 +73,7 @@ async def publish(http: HttpClient, url: str, entry: bytes, policy: Policy, *, t
         answer = await http.post(place, entry, content_type, MAX_LENGTH, accept=ACCEPT, timeout=left)
         return _verified(answer.body, entry_leaf, policy, answer.status == 201)
 
-    content_type = RESULT_TYPE if jws.looks_like(entry) else CONTENT_TYPE
+    content_type = ear_token.media_type(entry) if ear_token.looks_like(entry) else CONTENT_TYPE
     entry_leaf = leaf_hash(entry)
     return await _until(timeout, once, tell)
 

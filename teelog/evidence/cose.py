@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
+from teelog import cbor
 from teelog.errors import MalformedError, NotEstablished, SignatureError, VerificationError
-from teelog.evidence import cbor
 
 TAG = 18
 ES256, ES384 = -7, -35

@@ -11,8 +11,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from teelog import cbor
 from teelog.errors import MalformedError, VerificationError
-from teelog.evidence import cbor, certificates, cose
+from teelog.evidence import certificates, cose
 
 MAX_SECTION = 65_536  # bytes
 

@@ -11,16 +11,16 @@ import enum
 import msgspec
 
 from teelog.errors import MalformedError, VerificationError
-from teelog.statement import dsse, ear, intoto, jws, log_policy, names, release, status
+from teelog.statement import dsse, ear_token, intoto, log_policy, names, release, status
 from teelog.statement import namespace as namespaces
 from teelog.statement.dsse import Envelope
 from teelog.statement.ear import Result
-from teelog.statement.jws import Jws
 from teelog.statement.log_policy import LogPolicy, LogPolicyPredicate
 from teelog.statement.names import Stream
 from teelog.statement.namespace import Namespace, NamespacePredicate, Role
 from teelog.statement.release import Release, ReleaseClaim, ReleasePredicate
 from teelog.statement.status import Status, StatusPredicate
+from teelog.statement.token import Token
 
 
 class Kind(enum.StrEnum):
@@ -53,9 +53,9 @@ class Statement(msgspec.Struct, frozen=True):
 
 
 class ParsedEntry(msgspec.Struct, frozen=True):
-    """A well-formed entry of which nothing is verified: an envelope (of a result: a JWS) with its statement."""
+    """A well-formed entry of which nothing is verified: an envelope (of a result: a token) with its statement."""
 
-    envelope: Envelope | Jws
+    envelope: Envelope | Token
     statement: Statement
 
     @property
@@ -85,9 +85,9 @@ def classify(entry: bytes) -> ParsedEntry:
     Raises MalformedError; ``where`` is a JSON pointer into the envelope (/payload.., /signatures..), into the statement
     (/_type, /subject.., /predicate..), or of a result into its header or claims.
     """
-    if jws.looks_like(entry):
-        token = jws.parse(entry)
-        return ParsedEntry(token, read_result(token.claimed()))
+    if ear_token.looks_like(entry):
+        token = ear_token.parse(entry)
+        return ParsedEntry(token, read_result(token))
     envelope = dsse.parse(entry)
     statement = read_statement(envelope.claimed())
     if isinstance(statement.claim, ReleaseClaim):
@@ -119,9 +119,9 @@ def read_statement(payload: bytes) -> Statement:
     )
 
 
-def read_result(claims: bytes) -> Statement:
-    """An attestation result from the claims of its JWT. Raises MalformedError."""
-    found = ear.read(claims)
+def read_result(token: Token) -> Statement:
+    """An attestation result from its token. Raises MalformedError."""
+    found = ear_token.read(token)
     # Whose keys count is the signer's namespace, which the issuer has to be.
     issuer = names.namespace(found.issuer or "", "/iss")
     return Statement(Kind.RESULT, found, issuer, None)
@@ -132,7 +132,7 @@ def check_result(parsed: ParsedEntry, namespace: Namespace, index: int | None = 
 
     Raises SignatureError, UntrustedKey, ValueError for another kind.
     """
-    if not isinstance(parsed.statement.claim, Result) or not isinstance(parsed.envelope, Jws):
+    if not isinstance(parsed.statement.claim, Result) or not isinstance(parsed.envelope, Token):
         raise ValueError(f"not a result but a {parsed.kind}")
     if parsed.namespace != namespace.name:
         raise ValueError(f"keys of {namespace.name} for a result of {parsed.namespace}")

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 from teelog.errors import ConfigError, MalformedError
 from teelog.keys import PublicKey
-from teelog.statement import dsse, jws, strict_json
+from teelog.statement import dsse, ear_token, strict_json
 from teelog.statement.admit import Kind, Statement, read_result, read_statement
 from teelog.statement.dsse import Envelope, Signer
-from teelog.statement.jws import Jws
 from teelog.statement.key_set import is_ecdsa
+from teelog.statement.token import Token
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Draft:
     payload: bytes = field(repr=False)
     statement: Statement
     envelope: Envelope | None
-    token: Jws | None = None
+    token: Token | None = None
 
     @property
     def statement_id(self) -> str:
@@ -50,12 +50,12 @@ class Draft:
 
 
 def read(file: bytes) -> Draft:
-    """A bare statement, an envelope or a result's JWS, each in its one accepted encoding. Raises MalformedError."""
+    """A bare statement, an envelope or a result's token, each in its one accepted encoding. Raises MalformedError."""
     if len(file) > dsse.MAX_FILE:
         raise MalformedError("file is too large for a log", expected=f"at most {dsse.MAX_FILE} bytes", actual=len(file))
-    if jws.looks_like(file):
-        token = jws.parse(file)
-        return Draft(token.claimed(), read_result(token.claimed()), None, token)
+    if ear_token.looks_like(file):
+        token = ear_token.parse(file)
+        return Draft(token.claimed(), read_result(token), None, token)
     tree = strict_json.load(file)
     if not isinstance(tree, dict) or not ("_type" in tree or "payload" in tree):
         raise MalformedError("neither a statement nor an envelope", expected="an in-toto statement, or DSSE around one")

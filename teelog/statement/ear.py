@@ -1,7 +1,8 @@
-"""Attestation results: EAR claims in a JWT (draft-ietf-rats-ear-03; AR4SI values of draft-ietf-rats-ar4si).
+"""Attestation results: EAR claims (draft-ietf-rats-ear-03; AR4SI values of draft-ietf-rats-ar4si), as JSON.
 
 Two dialects are on the wire. Both are read: the draft's (``ear_status``, profile ``tag:ietf.org,2026:rats/ear#03``) and
-the deployed one of Veraison and Trustee (``ear.status``). The draft's is written.
+the deployed one of Veraison and Trustee (``ear.status``). The draft's is written. In CBOR the claims have numbers
+(``ear_cbor``); which token carries them is ``ear_token``'s business.
 
 What this project adds is one claim, ``urn:teelog:appraisal:v1``: the statement ids and the checkpoint that the evidence
 was judged against, and what each check found. Raw evidence, nonces and chip ids are never written; ``read`` lists the
@@ -23,8 +24,6 @@ from teelog.verdict import Check, Outcome, Overall, Verdict
 
 PROFILE = "tag:ietf.org,2026:rats/ear#03"
 CLAIM = "urn:teelog:appraisal:v1"
-TYPE = "eat+jwt"
-MEDIA_TYPES = ("application/eat+jwt", "application/eat-jwt", "application/jwt")
 DEVELOPER = "urn:teelog"
 MAX_SUBMODS = 64
 MAX_NAMED = 200
@@ -33,6 +32,7 @@ MAX_DIGESTS = 16
 
 TIERS: Mapping[str, int] = {"none": 0, "affirming": 2, "warning": 32, "contraindicated": 96}
 """Trust tiers, each with its least value; ``none`` says nothing, so it is not better or worse than another."""
+_TIER_OF = {number: name for name, number in TIERS.items()}
 
 CLAIMS = (
     "instance-identity", "configuration", "executables", "file-system", "hardware", "runtime-opaque", "storage-opaque",
@@ -47,6 +47,25 @@ PRIVATE = frozenset(
     }
 )  # fmt: skip
 """Claims that hold evidence, a nonce or a machine's identity, at whatever depth."""
+
+
+DRAFT, DEPLOYED = "draft", "deployed"
+"""The dialects."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """How a dialect spells what both have."""
+
+    verifier: str
+    status: str
+    vector: str
+
+
+_NAMES = {
+    DRAFT: _Names("ear_verifier_id", "ear_status", "ear_trustworthiness_vector"),
+    DEPLOYED: _Names("ear.verifier-id", "ear.status", "ear.trustworthiness-vector"),
+}
 
 
 class JudgedCheckpoint(msgspec.Struct, frozen=True):
@@ -117,15 +136,24 @@ def read(payload: bytes) -> Result:
     claims = strict_json.load(payload)
     if not isinstance(claims, dict):
         raise MalformedError("claims are not a JSON object", where="/")
+    return of_claims(claims)
+
+
+def of_claims(claims: Mapping[str, Any], *, named_as: str | None = None) -> Result:
+    """A result from its claims by name. named_as: the dialect of the names; by default the profile's.
+
+    Raises as ``read``.
+    """
     profile = _text(claims, "eat_profile", "")
     if profile is None:
         raise MalformedError("no profile", where="/eat_profile", expected=PROFILE)
     issued_at = _time(claims, "iat")
     if issued_at is None:
         raise MalformedError("no time of issue", where="/iat", expected="POSIX seconds")
-    dialect = "draft" if profile.startswith("tag:ietf.org") else "deployed"
-    verifier = _verifier(claims, "ear_verifier_id" if dialect == "draft" else "ear.verifier-id")
-    submodules = tuple(_submodules(claims, dialect))
+    dialect = DRAFT if profile.startswith("tag:ietf.org") else DEPLOYED
+    names_ = _NAMES[named_as or dialect]
+    verifier = _verifier(claims, names_.verifier)
+    submodules = tuple(_submodules(claims, names_))
     return Result(
         dialect,
         profile,
@@ -137,7 +165,7 @@ def read(payload: bytes) -> Result:
         _overall(claims, submodules),
         submodules,
         _judged(claims),
-        tuple(_private(claims, "")),
+        tuple(_private(claims, "")) if _holds_private(claims) else (),
     )
 
 
@@ -165,24 +193,23 @@ def _verifier(claims: Mapping[str, Any], name: str) -> tuple[str | None, str | N
     return _text(found, "developer", f"/{name}"), _text(found, "build", f"/{name}")
 
 
-def _submodules(claims: Mapping[str, Any], dialect: str) -> Iterator[Submodule]:
+def _submodules(claims: Mapping[str, Any], names_: _Names) -> Iterator[Submodule]:
     found = claims.get("submods")
     if not isinstance(found, dict) or not 1 <= len(found) <= MAX_SUBMODS:
         raise MalformedError("no appraisals", where="/submods", expected=f"1 to {MAX_SUBMODS} of them")
-    dot = "_" if dialect == "draft" else "."
     for name, appraisal in found.items():
         where = f"/submods/{strict_json.pointer_step(name)}"
         if not isinstance(appraisal, dict):
             raise MalformedError("not an appraisal", where=where)
-        status = _status(appraisal.get(f"ear{dot}status"), f"{where}/ear{dot}status")
+        status = _status(appraisal.get(names_.status), f"{where}/{names_.status}")
         if status is None:
-            raise MalformedError("no status", where=f"{where}/ear{dot}status", expected=", ".join(TIERS))
-        vector = _vector(appraisal, "ear_trustworthiness_vector" if dot == "_" else "ear.trustworthiness-vector", where)
+            raise MalformedError("no status", where=f"{where}/{names_.status}", expected=", ".join(TIERS))
+        vector = _vector(appraisal, names_.vector, where)
         worst = max((TIERS[tier(value)] for value in vector.values()), default=0)
         # EAR section 4: the status may not be better than the worst claim.
         if status != "none" and TIERS[status] < worst:
             raise MalformedError(
-                "status is better than the worst claim", where=f"{where}/ear{dot}status", actual=status
+                "status is better than the worst claim", where=f"{where}/{names_.status}", actual=status
             )
         yield Submodule(name, status, vector, tuple(_policies(appraisal)))
 
@@ -190,8 +217,7 @@ def _submodules(claims: Mapping[str, Any], dialect: str) -> Iterator[Submodule]:
 def _status(value: Value, where: str) -> str | None:
     if value is None:
         return None
-    named = {number: name for name, number in TIERS.items()}
-    found = named.get(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    found = _TIER_OF.get(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(found, str) or found not in TIERS:
         raise MalformedError("not a trust tier", where=where, expected=", ".join(TIERS), actual=str(value)[:40])
     return found
@@ -244,7 +270,20 @@ def _judged(claims: Mapping[str, Any]) -> JudgedClaim | None:
     return found
 
 
-def _private(value: Value, where: str) -> Iterator[str]:
+def _holds_private(claims: Mapping[str, Any]) -> bool:
+    """Whether ``_private`` finds anything: the places cost most of the time, and few results have one."""
+    todo: list[Any] = [claims]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, dict):
+            if not PRIVATE.isdisjoint(value):
+                return True
+            value = value.values()
+        todo += [item for item in value if isinstance(item, dict | list)]
+    return False
+
+
+def _private(value: Any, where: str) -> Iterator[str]:
     if isinstance(value, dict):
         for name, item in value.items():
             place = f"{where}/{strict_json.pointer_step(name)}"
@@ -281,7 +320,21 @@ _STATUS = {
 def payload(
     verdict: Verdict, *, issuer: str, issued_at: int, build: str, evidence: Mapping[str, str] | None = None
 ) -> bytes:
-    """The claims for a verdict of ``teelog.appraise``.
+    """The ``claims`` for a verdict as JSON. Arguments and errors are the same."""
+    return encode(claims(verdict, issuer=issuer, issued_at=issued_at, build=build, evidence=evidence))
+
+
+def encode(made: Mapping[str, Any]) -> bytes:
+    """Claims as JSON. Raises MalformedError if ``read`` would."""
+    encoded = strict_json.encode(made)
+    read(encoded)
+    return encoded
+
+
+def claims(
+    verdict: Verdict, *, issuer: str, issued_at: int, build: str, evidence: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The claims for a verdict of ``teelog.appraise``, by the draft's names.
 
     issuer: namespace of the key that will sign. issued_at: POSIX seconds. build: name and version of the verifier.
     evidence: algorithm -> hex, digests of the evidence, if those who have it shall find the result.
@@ -294,7 +347,17 @@ def payload(
     if judged.origin is not None and judged.size is not None and judged.root is not None:
         checkpoint = JudgedCheckpoint(judged.origin, judged.size, judged.root.hex())
     status = _STATUS[verdict.overall]
-    claims = {
+    judged_claim = JudgedClaim(
+        verdict.overall.value,
+        judged.stream,
+        judged.release,
+        judged.namespaces,
+        checkpoint,
+        {finding.check.value: finding.outcome.value for finding in verdict.findings},
+        verdict.as_of,
+        msgspec.UNSET if evidence is None else dict(evidence),
+    )
+    return {
         "eat_profile": PROFILE,
         "iss": names.namespace(issuer, "/iss"),
         "sub": judged.stream,
@@ -304,20 +367,8 @@ def payload(
         "submods": {
             judged.platform or "unknown": {"ear_status": status, "ear_trustworthiness_vector": vector(verdict)}
         },
-        CLAIM: JudgedClaim(
-            verdict.overall.value,
-            judged.stream,
-            judged.release,
-            judged.namespaces,
-            checkpoint,
-            {finding.check.value: finding.outcome.value for finding in verdict.findings},
-            verdict.as_of,
-            msgspec.UNSET if evidence is None else dict(evidence),
-        ),
+        CLAIM: msgspec.to_builtins(judged_claim),
     }
-    encoded = strict_json.encode(claims)
-    read(encoded)
-    return encoded
 
 
 def vector(verdict: Verdict) -> dict[str, int]:

@@ -5,7 +5,8 @@ Two ways lead to a typed value and both accept exactly the same texts:
 fast   msgspec decodes into a type, and encoding the value again gives the input. A repeated member, an unknown member,
        a float, an escape or a space cannot survive that round trip, so equality proves there was none. The types carry
        the remaining bounds themselves (``Int53``, ``Members``; none of them holds ``Any`` or ``float``).
-slow   anything else is read once more by ``load``, which checks every rule and names the place.
+slow   anything else is read once more by ``load``, which checks every rule and names the place. It, too, first tries
+       whether the text is that of the plain values in it, in which case only bounds are left to be looked at.
 
 Pure. Errors are MalformedError whose ``where`` is a JSON pointer (RFC 6901); ``/*`` stands for a member whose name the
 decoder did not keep.
@@ -39,6 +40,7 @@ Value = None | bool | int | str | list[Any] | dict[str, Any]
 _T = TypeVar("_T")
 
 _encoder = msgspec.json.Encoder()
+_plain = msgspec.json.Decoder()
 encode = _encoder.encode
 """The compact form of a typed value: what the fast way compares with, and what is written."""
 
@@ -82,6 +84,9 @@ def load(data: bytes, limit: int = MAX_BYTES, depth: int = MAX_DEPTH, members: i
     """
     if len(data) > limit:
         raise MalformedError("JSON text is too long", expected=f"at most {limit} bytes", actual=len(data))
+    plain = _plainly(data, depth, members)
+    if plain is not None:
+        return plain
     if data.startswith(b"\xef\xbb\xbf"):
         raise MalformedError("JSON text starts with a byte order mark", expected="UTF-8 without one")
     try:
@@ -103,6 +108,30 @@ def load(data: bytes, limit: int = MAX_BYTES, depth: int = MAX_DEPTH, members: i
         raise MalformedError("not JSON", where=where, actual=getattr(error, "msg", None)) from error
     if not _sound(tree, members):
         _check_tree(tree, "", members)
+    return tree  # type: ignore[no-any-return]
+
+
+def _plainly(data: bytes, depth: int, members: int) -> Value:
+    """What ``load`` gives, if the text is the compact one of plain values within the bounds; None if it must look."""
+    try:
+        tree = _plain.decode(data)
+        if encode(tree) != data:
+            return None
+    except (ValueError, RecursionError, msgspec.MsgspecError):
+        return None
+    level: list[Any] = [tree]
+    while level:
+        inner: list[Any] = []
+        for value in level:
+            kind = type(value)
+            if kind is dict or kind is list:
+                if depth <= 0 or (kind is dict and len(value) > members):
+                    return None
+                inner += value.values() if kind is dict else value
+            elif kind is float or (kind is int and not -MAX_SAFE_INT <= value <= MAX_SAFE_INT):
+                return None
+        depth -= 1
+        level = inner
     return tree  # type: ignore[no-any-return]
 
 

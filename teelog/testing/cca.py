@@ -10,7 +10,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from teelog.evidence import cbor
+from teelog import cbor
 from teelog.evidence.cca import token as tokens
 from teelog.evidence.platform import Roots
 from teelog.testing import x509

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from teelog.evidence import cbor
+from teelog import cbor
 from teelog.evidence.cca import token as tokens
 from teelog.testing import cca
 from teelog.testing.cca import DROP, Machine

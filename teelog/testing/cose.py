@@ -8,7 +8,8 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from teelog.evidence import cbor, cose
+from teelog import cbor
+from teelog.evidence import cose
 from teelog.evidence.cose import Sign1
 from teelog.testing import x509
 

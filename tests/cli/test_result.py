@@ -10,7 +10,7 @@ import jwt
 import pytest
 
 from teelog.keys import Algorithm
-from teelog.statement import ear, jws
+from teelog.statement import jws
 from tests.client import logs
 from tests.client.peers import Peer, Reply, peer
 from tests.commands import teelog
@@ -57,7 +57,7 @@ def test_what_is_no_result_is_1(folder: Path, content: bytes):
 
 def test_A_74_a_hostile_result_cannot_steer_the_terminal(folder: Path):
     claims = json.loads(jws.parse(RESULT).claimed()) | {"sub": "\x1b[2J\u202eok VERIFIED"}
-    (folder / "bad.jwt").write_bytes(jws.sign(json.dumps(claims).encode(), VERIFIER, ear.TYPE).file)
+    (folder / "bad.jwt").write_bytes(jws.sign(json.dumps(claims).encode(), VERIFIER, "eat+jwt").file)
     ran = teelog("result", "show", folder / "bad.jwt")
     assert not set("\x1b\u202e") & set(ran.text)
 

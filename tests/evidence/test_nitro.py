@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from teelog import cbor
 from teelog.errors import ConfigError, MalformedError, NotEstablished
-from teelog.evidence import cbor, platform, report_data, tables
+from teelog.evidence import platform, report_data, tables
 from teelog.evidence.nitro import policy
 from teelog.evidence.platform import Expected
 from teelog.statement import registers, require

@@ -10,18 +10,14 @@ import pytest
 from teelog.log_server.about import LogInfo
 from teelog.log_server.admission import Admission, Namespaces
 from teelog.log_server.problems import Problem
-from teelog.statement import ear, jws, strict_json
+from teelog.statement import ear, ear_token, jws, strict_json
 from teelog.statement.namespace import Role
 from tests.log_server.serving import Server, serving
 from tests.log_server.test_submit import batch, proven
 from tests.statement import make
-from tests.statement.test_ear import DRAFT, PRIVATE_CLAIMS, VERIFIER, entry
+from tests.statement.test_ear import DRAFT, NAMESPACE, PRIVATE_CLAIMS, VERIFIER, entry
 
-NAMESPACE = make.namespace_file(
-    keys=(make.held(make.ACME, *make.OWNER_ROLES), make.held(VERIFIER, Role.RESULT)),
-    thresholds={Role.OWNER: 1, Role.RELEASE: 1, Role.STATUS: 1, Role.RESULT: 1},
-)
-JWT = ear.MEDIA_TYPES[0]
+JWT = ear_token.MEDIA_TYPES[0]
 
 
 @pytest.fixture
@@ -31,7 +27,7 @@ async def server(tmp_path: Path):
         yield made
 
 
-@pytest.mark.parametrize("kind", [*ear.MEDIA_TYPES, "application/json", f'{JWT}; eat_profile="{ear.PROFILE}"'])
+@pytest.mark.parametrize("kind", [*ear_token.MEDIA_TYPES, "application/json", f'{JWT}; eat_profile="{ear.PROFILE}"'])
 async def test_a_result_is_logged_and_proven(server: Server, kind: str):
     answer = await server.post("/entries", entry(), kind)
     assert answer.status == 201, answer.body
@@ -90,7 +86,7 @@ def test_a_result_that_does_not_name_its_key_is_taken_where_keys_are_on_their_wa
     keys = (make.held(make.ACME, *make.OWNER_ROLES), make.held(VERIFIER, Role.RESULT, until=9))
     thresholds = {Role.OWNER: 1, Role.RELEASE: 1, Role.STATUS: 1, Role.RESULT: 1}
     namespaces.learn([(1, make.namespace_file(keys=keys, thresholds=thresholds))])
-    header = {"alg": "EdDSA", "typ": ear.TYPE} | ({} if kid is None else {"kid": kid})
+    header = {"alg": "EdDSA", "typ": "eat+jwt"} | ({} if kid is None else {"kid": kid})
     signed = jws.b64url(strict_json.encode(header)) + b"." + jws.b64url(jws.parse(entry()).claimed())
     body = signed + b"." + jws.b64url(VERIFIER.sign(signed))
     admitted, _ = Admission(namespaces, lambda: 2).judge(body)

@@ -244,7 +244,7 @@ def test_a_signature_by_another_key_than_the_certificates_fails():
     other = Image(signed=True, signer=b"2").signature()
     mine = SIGNED.signature()
     # The other signer's certificate with this one's signature.
-    from teelog.evidence import cbor
+    from teelog import cbor
 
     (theirs,), (ours,) = cbor.load(other, "other"), cbor.load(mine, "mine")
     with pytest.raises(SignatureError):

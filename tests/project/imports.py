@@ -19,6 +19,7 @@ PURE_MODULES = (
     "teelog.errors",
     "teelog.strict",
     "teelog.strict_cbor",
+    "teelog.cbor",
     "teelog.keys",
     "teelog.verdict",
     "teelog.trust",
@@ -48,7 +49,15 @@ MAY_IMPORT = {
     "teelog.strict": ("teelog.errors",),
     "teelog.keys": ("teelog.errors", "teelog.strict"),
     "teelog.tlog": ("teelog.errors", "teelog.strict", "teelog.keys", "teelog.tlog"),
-    "teelog.evidence": ("teelog.errors", "teelog.strict", "teelog.keys", "teelog.verdict", "teelog.evidence"),
+    "teelog.cbor": ("teelog.errors",),
+    "teelog.evidence": (
+        "teelog.errors",
+        "teelog.strict",
+        "teelog.cbor",
+        "teelog.keys",
+        "teelog.verdict",
+        "teelog.evidence",
+    ),
 }
 
 

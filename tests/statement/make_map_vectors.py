@@ -83,7 +83,7 @@ def result(*names: str, **judged: Any) -> bytes:
         "submods": {"sev-snp": {"ear_status": "affirming"}},
         ear.CLAIM: {**claim, "checks": {}, "as_of": None, **judged},
     }
-    return jws.sign(msgspec.json.encode(claims), CHECKER, ear.TYPE).file
+    return jws.sign(msgspec.json.encode(claims), CHECKER, "eat+jwt").file
 
 
 def wide(version: str, count: int, *signers: Any) -> bytes:

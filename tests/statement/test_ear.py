@@ -239,13 +239,16 @@ PRIVATE_CLAIMS: list[dict[str, Any]] = [
 
 def entry(claims: dict[str, Any] | None = None, signer: Any = VERIFIER) -> bytes:
     body = payload(verdict()) if claims is None else json.dumps(claims).encode()
-    return jws.sign(body, signer, ear.TYPE).file
+    return jws.sign(body, signer, "eat+jwt").file
+
+
+KEYS = (make.held(make.ACME, *make.OWNER_ROLES), make.held(VERIFIER, Role.RESULT))
+THRESHOLDS = {Role.OWNER: 1, Role.RELEASE: 1, Role.STATUS: 1, Role.RESULT: 1}
+NAMESPACE = make.namespace_file(keys=KEYS, thresholds=THRESHOLDS)
 
 
 def acme(**changes: Any) -> Namespace:
-    keys = (make.held(make.ACME, *make.OWNER_ROLES), make.held(VERIFIER, Role.RESULT))
-    thresholds = {Role.OWNER: 1, Role.RELEASE: 1, Role.STATUS: 1, Role.RESULT: 1}
-    return make.acme(**{"keys": keys, "thresholds": thresholds} | changes)
+    return make.acme(**{"keys": KEYS, "thresholds": THRESHOLDS} | changes)
 
 
 def test_a_result_is_an_entry_named_by_its_signing_input():

@@ -371,7 +371,7 @@ def test_time_has_no_part_in_it(log: Replay) -> None:
 def result(signer: Any, **judged: Any) -> bytes:
     claims = msgspec.json.decode(make_result())
     claims[ear.CLAIM] |= judged
-    return jws.sign(msgspec.json.encode(claims), signer, ear.TYPE).file
+    return jws.sign(msgspec.json.encode(claims), signer, "eat+jwt").file
 
 
 def make_result() -> bytes:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from teelog.errors import ConfigError, MalformedError, SignatureError, TeelogError, UntrustedKey
 from teelog.keys import Algorithm, PrivateKey, PublicKey
 from teelog.statement import jws
+from teelog.statement import token as tokens
 from tests.statement import make
 
 ED = make.key("verifier")
@@ -42,9 +43,7 @@ def token(
     raw = header if isinstance(header, bytes) else json.dumps(header).encode()
     signed = jws.b64url(raw) + b"." + jws.b64url(payload)
     if signature is None:
-        signature = signer.sign(signed)
-        if signer.algorithm is not Algorithm.ED25519:
-            signature = jws._raw(signature, 64 if signer is P256 else 96)
+        signature = tokens.sign(signed, signer)
     return signed + b"." + jws.b64url(signature)
 
 

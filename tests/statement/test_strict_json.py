@@ -186,3 +186,31 @@ def test_whether_a_tree_holds_and_what_is_wrong_with_it_are_of_one_mind(tree: An
         assert not strict_json._sound(tree, 2)
     else:
         assert strict_json._sound(tree, 2)
+
+
+ODD = st.recursive(
+    VALUES | st.floats() | st.integers() | st.text(max_size=2),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=2), inner, max_size=4),
+    max_leaves=6,
+)
+
+
+@given(ODD, st.integers(0, 4), st.integers(0, 3))
+def test_plain_text_is_read_as_any_other(value: Any, depth: int, members: int) -> None:
+    """The short way of ``load`` for compact text and the long one accept and refuse the same."""
+
+    def outcome(text: bytes) -> Any:
+        try:
+            return repr(strict_json.load(text, 1 << 20, depth, members))
+        except MalformedError as error:
+            return error.message
+
+    compact = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    assert outcome(compact) == outcome(b" " + compact)
+
+
+@pytest.mark.parametrize("text", ["-0", "1.0", "1e2", "9007199254740992", "-9007199254740992", "18446744073709551616"])
+def test_a_number_that_others_read_otherwise_is_refused_in_plain_text_too(text: str) -> None:
+    for around in ("%s", "[%s]", '{"a":%s}'):
+        with pytest.raises(MalformedError):
+            strict_json.load((around % text).encode())

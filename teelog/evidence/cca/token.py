@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from teelog import cbor
 from teelog.errors import MalformedError, NotEstablished
-from teelog.evidence import cbor, cose
+from teelog.evidence import cose
 from teelog.evidence.cose import Sign1
 
 TAG = 399

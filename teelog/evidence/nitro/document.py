@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from teelog import cbor
 from teelog.errors import MalformedError, NotEstablished
-from teelog.evidence import cbor, cose
+from teelog.evidence import cose
 from teelog.evidence.certificates import utc
 from teelog.evidence.cose import Sign1
 from teelog.evidence.nitro import pcr

@@ -1,10 +1,10 @@
-"""Strict CBOR (RFC 8949), as far as TEEs write it: one item, heads in their shortest form, no key twice, no leftovers.
+"""Strict CBOR (RFC 8949), as far as TEEs and verifiers write it: one item, shortest heads, no key twice, no leftovers.
 
 A map's keys are integers or text. Floats, undefined and simple values but false, true and null are refused, as is
 anything that nests deeper than MAX_DEPTH. Strings of indefinite length are refused; maps and arrays of indefinite
-length only where ``indefinite`` allows them, for documents that hardware signs in that form.
+length only where ``indefinite`` allows them, for documents that are signed in that form.
 
-It is not `teelog.strict_cbor`, which takes deterministic encoding alone and knows its fields beforehand: what vendors
+It is not `teelog.strict_cbor`, which takes deterministic encoding alone and knows its fields beforehand: what others
 sign is neither sorted nor always of definite length.
 """
 
@@ -32,9 +32,9 @@ class Tag:
     value: Any
 
 
-def load(data: bytes, what: str, *, indefinite: bool = False) -> Any:
-    """int, bytes, str, list, dict, Tag, bool or None. what: for messages. Raises MalformedError."""
-    reader = _Reader(data, what, indefinite)
+def load(data: bytes, what: str, *, indefinite: bool = False, depth: int = MAX_DEPTH) -> Any:
+    """int, bytes, str, list, dict, Tag, bool or None. what: for messages. depth: levels. Raises MalformedError."""
+    reader = _Reader(data, what, indefinite, depth)
     value = reader.item(0)
     if reader.place != len(data):
         raise reader.error("bytes are left over", actual=f"{len(data) - reader.place} bytes")
@@ -53,18 +53,39 @@ def byte_string(content: bytes) -> bytes:
     return head(_BYTES, len(content)) + content
 
 
-class _Reader:
-    __slots__ = ("_data", "_indefinite", "_what", "place")
+def encode(value: Any) -> bytes:
+    """The deterministic encoding (RFC 8949 section 4.2.1) of int, bytes, str, list, dict, bool, None and Tag."""
+    if value is None or isinstance(value, bool):
+        return b"\xf6" if value is None else bytes((0xF4 + value,))
+    if isinstance(value, int):
+        return head(0, value) if value >= 0 else head(1, -1 - value)
+    if isinstance(value, bytes):
+        return byte_string(value)
+    if isinstance(value, str):
+        content = value.encode()
+        return head(_TEXT, len(content)) + content
+    if isinstance(value, list | tuple):
+        return head(_ARRAY, len(value)) + b"".join(map(encode, value))
+    if isinstance(value, dict):
+        members = sorted((encode(key), encode(item)) for key, item in value.items())
+        return head(_MAP, len(members)) + b"".join(key + item for key, item in members)
+    if isinstance(value, Tag):
+        return head(_TAG, value.number) + encode(value.value)
+    raise TypeError(type(value))
 
-    def __init__(self, data: bytes, what: str, indefinite: bool) -> None:
-        self._data, self._what, self._indefinite, self.place = data, what, indefinite, 0
+
+class _Reader:
+    __slots__ = ("_data", "_depth", "_indefinite", "_what", "place")
+
+    def __init__(self, data: bytes, what: str, indefinite: bool, depth: int) -> None:
+        self._data, self._what, self._indefinite, self._depth, self.place = data, what, indefinite, depth, 0
 
     def error(self, message: str, *, expected: object = None, actual: object = None) -> MalformedError:
         return MalformedError(f"{self._what}: {message}", expected=expected, actual=actual)
 
     def item(self, depth: int) -> Any:
-        if depth > MAX_DEPTH:
-            raise self.error("CBOR nests too deeply", expected=f"at most {MAX_DEPTH} levels")
+        if depth > self._depth:
+            raise self.error("CBOR nests too deeply", expected=f"at most {self._depth} levels")
         major, value = self._head()
         if major == 0:
             return value
