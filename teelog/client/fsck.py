@@ -10,19 +10,16 @@ Memory: one bundle, and 256 hashes a level.
 from __future__ import annotations
 
 import asyncio
-import struct
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from hashlib import sha256
 
+from teelog.client.rehash import NotABundle, Rehash
 from teelog.client.source import TileSource
 from teelog.errors import MalformedError, RefusedError
-from teelog.tlog.tiles import Bundle, Tile
+from teelog.tlog.tiles import Bundle
 
 AHEAD = 4  # bundles fetched while one is hashed
 MAX_PROBLEMS = 100  # after these the replay stops listing
-
-_PAIRS = struct.Struct("64s").iter_unpack
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,78 +97,37 @@ async def _bundles(source: TileSource, size: int, work: _Replayer) -> AsyncItera
 
 
 class _Replayer:
-    """Hashes of each level as bytes, 32 a hash; a level that has 256 of them is a full tile and rises by one."""
+    """What follows from the entries, beside what the log serves."""
 
     def __init__(self, source: TileSource) -> None:
-        self.size = 0
         self.tiles = 0
         self.problems: list[Problem] = []
         self._source = source
-        self._levels: list[bytearray] = []
-        self._done: list[int] = []  # full tiles of each level
-        self._due: list[tuple[Tile, bytes]] = []
+        self._hashes = Rehash()
+
+    @property
+    def size(self) -> int:
+        return self._hashes.size
 
     def complain(self, path: str, cause: str, expected: str | None = None, actual: str | None = None) -> None:
         self.problems.append(Problem(path, cause, expected, actual))
 
     def bundle(self, data: bytes, width: int) -> None:
         """Takes the next ``width`` entries."""
-        # The byte before an entry, half of its length, becomes the leaf prefix: no entry is copied to be hashed.
-        buffer = bytearray(data)
-        view, leaves, at, end = memoryview(buffer), [], 0, len(data)
-        for _ in range(width):
-            start = at + 1
-            if start >= end:
-                break
-            at += 2 + (data[at] << 8 | data[start])
-            buffer[start] = 0
-            leaves.append(view[start:at])
-        if len(leaves) != width or at != end:
-            path = Bundle(self.size // 256, width).path
-            self.complain(
-                path, f"not a bundle of {width} entries", f"{end} bytes", f"{len(leaves)} entries, {at} bytes"
-            )
-            raise _Halt
-        hashes = [leaf.digest() for leaf in map(sha256, leaves)]
-        self.size += width
-        self._rise(0, b"".join(hashes))
-
-    def _rise(self, level: int, hashes: bytes) -> None:
-        if level == len(self._levels):
-            self._levels.append(bytearray())
-            self._done.append(0)
-        held = self._levels[level]
-        held += hashes
-        if len(held) == 8192:
-            self._due.append((Tile(level, self._done[level]), bytes(held)))
-            self._done[level] += 1
-            held.clear()
-            self._rise(level + 1, _top(self._due[-1][1]))
+        try:
+            self._hashes.bundle(data, width)
+        except NotABundle as error:
+            self.complain(Bundle(self.size // 256, width).path, error.message, str(error.expected), str(error.actual))
+            raise _Halt from error
 
     def close(self) -> bytes:
         """The root; the partial tiles become due."""
-        edge: list[bytes] = []
-        for level, held in enumerate(self._levels):
-            if held:
-                self._due.append((Tile(level, self._done[level], len(held) // 32), bytes(held)))
-        for held in reversed(self._levels):
-            # The largest perfect subtrees first: the binary digits of the width.
-            at, left = 0, len(held) // 32
-            while left:
-                width = 1 << (left.bit_length() - 1)
-                edge.append(_top(bytes(held[at : at + 32 * width])))
-                at += 32 * width
-                left -= width
-        if not edge:
-            return sha256(b"").digest()
-        root = edge.pop()
-        while edge:
-            root = sha256(b"\1" + edge.pop() + root).digest()
-        return root
+        self._hashes.cut()
+        return self._hashes.root()
 
     async def settle(self) -> None:
         """Compares the tiles that are due with what the log serves."""
-        due, self._due = self._due, []
+        due = self._hashes.taken()
         for tile, expected in due:
             self.tiles += 1
             try:
@@ -191,10 +147,3 @@ class _Replayer:
                     else f"{expected[where : where + 32].hex()} at {where // 32}",
                     f"{len(actual)} bytes" if where is None else actual[where : where + 32].hex(),
                 )
-
-
-def _top(hashes: bytes) -> bytes:
-    """The root of a perfect tree over ``hashes``, 32 bytes each, a power of two of them."""
-    while len(hashes) > 32:
-        hashes = b"".join([sha256(b"\1" + pair).digest() for (pair,) in _PAIRS(hashes)])
-    return hashes
