@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from teelog.cli import moment, online, output, standing
+from teelog.cli import current_index, moment, online, output
 from teelog.cli.standing import Asked, Standing
 from teelog.errors import NotEstablished, NotWitnessed, RefusedError, TeelogError, UnavailableError
 from teelog.index import keys
@@ -52,7 +52,7 @@ async def _wait(asked: Asked, stream: Stream, index: int) -> Bound:
         while True:
             trouble: TeelogError | None = None
             try:
-                found = await standing.open_index(asked, source, http, state)
+                found = await current_index.open_index(asked, source, http, state)
                 last = await found.lookup(keys.status_key(str(stream)))
                 if last is not None and last.last >= index:
                     size, index_size = found.main.checkpoint.size, found.index.checkpoint.size

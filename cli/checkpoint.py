@@ -61,9 +61,12 @@ def show(place: str) -> None:
 @policies.policy_option
 @click.option("--require-witness", is_flag=True, help="Exit code 3 if the policy asks for no witness.")
 @click.option("--max-age", type=DURATION, help="Count only cosignatures that are no older than this, such as 24h.")
+@online.mirror_option
 @output.json_option
-def verify(place: str, policy_file: str, require_witness: bool, max_age: float | None) -> None:
-    """Verify a checkpoint's signatures and quorum against a policy.
+def verify(
+    place: str, policy_file: str, require_witness: bool, max_age: float | None, mirrors: tuple[str, ...]
+) -> None:
+    """Verify a checkpoint's signatures and quorum against a policy. With mirrors, the newest one counts.
 
     Example: teelog checkpoint verify https://log.example/tee --policy policy.txt --max-age 24h
     """
@@ -75,7 +78,8 @@ def verify(place: str, policy_file: str, require_witness: bool, max_age: float |
         raise NotEstablished("the policy asks for no witness", expected="a quorum of witnesses", actual="quorum none")
     now = int(time.time()) if max_age is not None else None
     age = int(max_age) if max_age is not None else None
-    witnessed = verify_checkpoint(_fetch(place), policy, now=now, max_age=age)
+    data = _newest(place, policy, mirrors) if mirrors and not Path(place).is_file() else _fetch(place)
+    witnessed = verify_checkpoint(data, policy, now=now, max_age=age)
     head = witnessed.checkpoint
     times = witness_times(witnessed)
     newest = max(times.values(), default=0)
@@ -190,6 +194,16 @@ def _accuse(
         hint=f"teelog fork verify {path} --policy {policy_file}",
         evidence=found.encode(),
     )
+
+
+def _newest(place: str, policy: Policy, mirrors: tuple[str, ...]) -> bytes:
+    """The newest checkpoint that verifies, of the log and its mirrors."""
+
+    async def ask() -> bytes:
+        async with online.open_source(place.removesuffix("/checkpoint"), policy, mirrors) as source:
+            return await source.checkpoint()
+
+    return online.run(ask())
 
 
 def _fetch(place: str) -> bytes:

@@ -36,6 +36,7 @@ class _Found:
 @click.option("--raw", "raw_file", metavar="FILE", help="Write the entry's exact bytes to this file.")
 @online.url_option
 @click.option("--from", "place", metavar="DIR", help="Read a log's directory instead of a URL.")
+@online.mirror_option
 @online.state_option
 @output.json_option
 def command(
@@ -44,6 +45,7 @@ def command(
     raw_file: str | None,
     url: str | None,
     place: str | None,
+    mirrors: tuple[str, ...],
     state_folder: Path | None,
 ) -> None:
     """Fetch the entry with this index or leaf hash, verify that it is in the witnessed log, and show it.
@@ -54,7 +56,8 @@ def command(
     policies.warn_if_unwitnessed(policy)
     index, leaf = _parse(which)
     state = online.open_state(state_folder)
-    found = online.run(_fetch(place or policies.url_of(policy, url), index, leaf, policy, state))
+    chosen = place or policies.place_of(policy, url, mirrors)
+    found = online.run(_fetch(chosen, mirrors, index, leaf, policy, state))
     if raw_file is not None:
         output.write_file(raw_file, found.entry)
         if raw_file == output.STDOUT:
@@ -70,12 +73,18 @@ def _parse(which: str) -> tuple[int | None, bytes | None]:
     raise click.UsageError(f"neither an index nor a leaf hash (64 lower-case hex digits): {which}")
 
 
-async def _fetch(place: str, index: int | None, leaf: bytes | None, policy: Policy, state: ClientState) -> _Found:
+async def _fetch(
+    place: str | None,
+    mirrors: tuple[str, ...],
+    index: int | None,
+    leaf: bytes | None,
+    policy: Policy,
+    state: ClientState,
+) -> _Found:
     from teelog.client.cache import DiskCache
     from teelog.client.log import LogReader
-    from teelog.client.source import open_source
 
-    async with open_source(place) as source:
+    async with online.open_source(place, policy, mirrors) as source:
         witnessed = verify_checkpoint(await source.checkpoint(), policy)
         await online.remember(state, witnessed, source)
         head = witnessed.checkpoint

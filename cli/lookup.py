@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from teelog.cli import keyref, moment, online, output, standing, statements
+from teelog.cli import current_index, keyref, moment, online, output, standing, statements
 from teelog.cli import policy as policies
 from teelog.cli.proof import utc
 from teelog.cli.standing import Asked
@@ -45,7 +45,7 @@ class _Learned:
 @click.argument("kind", type=click.Choice(_KINDS), metavar="KIND")
 @click.argument("key")
 @click.option("--prefix", is_flag=True, help="All keys that begin so, and that there are no others.")
-@standing.options
+@standing.reading_options
 @output.json_option
 def command(kind: str, key: str, prefix: bool, asked: Asked) -> None:
     """Look up KEY in the log's index: all entries that it lists there, or the proof that it lists none (exit code 0).
@@ -98,14 +98,13 @@ async def _learn(asked: Asked, wanted: bytes, prefix: bool) -> _Learned:
     from teelog.client.history import search
     from teelog.client.http import HttpClient
     from teelog.client.log import LogReader
-    from teelog.client.source import HttpSource
     from teelog.tlog.policy import verify_checkpoint
 
     state = online.open_state(asked.state_folder)
     async with HttpClient() as http:
-        source = HttpSource(http, asked.place)
-        if asked.index is not None:
-            index = await standing.current_index(asked, source, http, state)
+        source = asked.source(http)
+        index = await current_index.if_any(asked, source, http, state)
+        if index is not None:
             if prefix:
                 counts = {key: value.count for key, value in await index.prefix(wanted)}
                 return _Learned({}, counts, {}, index.main, index.index)
@@ -139,6 +138,7 @@ async def _described(reader: LogReader, lists: Mapping[bytes, list[int]]) -> dic
 
 
 def _report(asked: Asked, kind: Kind, wanted: bytes, learned: _Learned, prefix: bool) -> None:
+    asked = asked.resting_on(learned.index)
     shown = wanted.decode("ascii").removesuffix("\n").replace("\n", " ")
     total = sum(learned.counts.values())
     if not learned.counts:

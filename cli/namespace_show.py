@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.command("show")
 @click.argument("which", metavar="FILE|NAME", type=click.Path(dir_okay=False, allow_dash=True))
-@standing.options_if_any
+@standing.reading_options_if_any
 @output.json_option
 def command(which: str, asked: Asked | None) -> None:
     """Show the namespace statement in a file, or the namespace of this NAME as the log has it now.

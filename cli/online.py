@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,9 +13,10 @@ import click
 from teelog.cli import output
 from teelog.cli.duration import DURATION
 from teelog.errors import UnavailableError
-from teelog.tlog.policy import WitnessedCheckpoint
+from teelog.tlog.policy import Policy, WitnessedCheckpoint
 
 if TYPE_CHECKING:
+    from teelog.client.http import HttpClient
     from teelog.client.source import TileSource
     from teelog.client.state import ClientState
 
@@ -26,6 +28,19 @@ def url_option(command: Command) -> Command:
     """Gives a command ``--url`` (or TEELOG_LOG); its parameter is ``url``."""
     return click.option(
         "--url", metavar="URL", envvar="TEELOG_LOG", show_envvar=True, help="Of the log.  [default: the policy's]"
+    )(command)
+
+
+def mirror_option(command: Command) -> Command:
+    """Gives a command ``--mirror`` (or TEELOG_MIRROR), repeatable; its parameter is ``mirrors``."""
+    return click.option(
+        "--mirror",
+        "mirrors",
+        metavar="URL|DIR",
+        multiple=True,
+        envvar="TEELOG_MIRROR",
+        show_envvar=True,
+        help="Where the log is read as well, should it be gone or lie behind; repeatable.",
     )(command)
 
 
@@ -70,10 +85,44 @@ def tell(error: UnavailableError, pause: float) -> None:
     output.note(f"{error.message}{detail}; again in {pause:.1f} s")
 
 
-async def remember(state: ClientState, seen: WitnessedCheckpoint, source: TileSource) -> None:
-    """Compares a verified checkpoint with those seen before (CP-13, CP-14). Raises MisbehaviourError."""
-    from teelog.client.log import prover
+def source(http: HttpClient, place: str | None, policy: Policy, mirrors: Sequence[str]) -> TileSource:
+    """The policy's one log at ``place``, and at its mirrors. Raises ConfigError."""
+    from teelog.cli import policy as policies
+    from teelog.client.places import Places, sources
+    from teelog.client.source import HttpSource
 
-    trouble = await state.observe(seen, prover(source))
-    if trouble:
-        output.warn(trouble)
+    if not mirrors and place is not None:
+        return HttpSource(http, place)
+    origin = policies.the_log(policy).key.name
+    places = [*([place] if place is not None else []), *mirrors]
+    return Places([sources(http, each, origin) for each in places], policy, origin, output.warn)
+
+
+@contextlib.asynccontextmanager
+async def open_source(place: str | None, policy: Policy, mirrors: Sequence[str]) -> AsyncIterator[TileSource]:
+    """As ``source``, for as long as the context lasts. place: a URL or a directory, None: mirrors alone."""
+    from teelog.client import source as sources
+
+    if not mirrors and place is not None:
+        async with sources.open_source(place) as found:
+            yield found
+        return
+    from teelog.client.http import HttpClient
+
+    async with HttpClient() as http:
+        yield source(http, place, policy, mirrors)
+
+
+async def remember(state: ClientState, seen: WitnessedCheckpoint, source: TileSource) -> None:
+    """Compares a verified checkpoint with those seen before, and with what mirrors show (CP-13, CP-14).
+
+    Raises MisbehaviourError.
+    """
+    from teelog.client.log import prover
+    from teelog.client.places import Places
+
+    views = [each.witnessed for each in source.views] if isinstance(source, Places) else []
+    for each in [seen, *(view for view in views if view.checkpoint != seen.checkpoint)]:
+        trouble = await state.observe(each, prover(source))
+        if trouble:
+            output.warn(trouble)

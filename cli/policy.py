@@ -79,6 +79,12 @@ def url_of(policy: Policy, given: str | None, origin: str | None = None) -> str:
     return found
 
 
+def place_of(policy: Policy, given: str | None, mirrors: Sequence[str]) -> str | None:
+    """As ``url_of``; None where only mirrors are known to hold the log. Raises ConfigError."""
+    known = given or not mirrors or the_log(policy).url
+    return url_of(policy, given) if known else None
+
+
 def describe_quorum(policy: Policy) -> str:
     """The quorum in words: ``3 of 4 in witnesses``."""
     group = policy.groups.get(policy.quorum)

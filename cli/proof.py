@@ -23,6 +23,7 @@ from teelog.errors import (
     NotWitnessed,
     ProofError,
     TeelogError,
+    UnavailableError,
     UntrustedKey,
     VerificationError,
 )
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from teelog.client.state import ClientState
     from teelog.statement import draft
 
+LOG_PATIENCE = 5.0  # seconds for the log's server, where mirrors hold its tiles too
 LEAF = re.compile(r"[0-9a-f]{64}")
 
 
@@ -245,6 +247,7 @@ def show(file: str) -> None:
 @policies.policy_option
 @click.option("--out", "outs", metavar="PROOF", multiple=True, required=True, help="Where to write it; one for each.")
 @click.option("--from", "place", metavar="URL|DIR", help="Make the proof from the tiles there; asks no log server.")
+@online.mirror_option
 @online.url_option
 @online.timeout_option
 @online.state_option
@@ -254,6 +257,7 @@ def get(
     policy_file: str,
     outs: tuple[str, ...],
     place: str | None,
+    mirrors: tuple[str, ...],
     url: str | None,
     timeout: float,
     state_folder: Path | None,
@@ -271,10 +275,8 @@ def get(
     policies.warn_if_unwitnessed(policy)
     leaves = [_leaf(entry) for entry in entries]
     state = online.open_state(state_folder)
-    if place is None:
-        found = online.run(_ask(policies.url_of(policy, url), leaves, policy, timeout, state))
-    else:
-        found = online.run(_make(place, leaves, policy, state))
+    log = policies.place_of(policy, url, mirrors) if place is None else None
+    found = online.run(_get(place, log, mirrors, leaves, policy, timeout, state))
     for out, each in zip(outs, found, strict=True):
         output.write_file(out, each.file)
     witnessed = found[0].inclusion.witnessed
@@ -311,6 +313,27 @@ def _leaf(entry: str) -> bytes:
     return leaf_hash(files.read(entry, tiles.MAX_ENTRY, "file"))
 
 
+async def _get(
+    place: str | None,
+    url: str | None,
+    mirrors: Sequence[str],
+    leaves: Sequence[bytes],
+    policy: Policy,
+    timeout: float,
+    state: ClientState,
+) -> list[Published]:
+    """From the log's server, where it answers; else from the tiles of the log and its mirrors."""
+    if place is None and url is not None:
+        try:
+            patience = min(timeout, LOG_PATIENCE) if mirrors else timeout
+            return await _ask(url, leaves, policy, patience, state)
+        except UnavailableError as error:
+            if not mirrors:
+                raise
+            output.warn(f"{error.message}: the proof is made from tiles")
+    return await _make(place or url, mirrors, leaves, policy, state)
+
+
 async def _ask(
     url: str, leaves: Sequence[bytes], policy: Policy, timeout: float, state: ClientState
 ) -> list[Published]:
@@ -342,15 +365,16 @@ def _explained(refusal: TeelogError, leaf: bytes, url: str) -> TeelogError:
     )
 
 
-async def _make(place: str, leaves: Sequence[bytes], policy: Policy, state: ClientState) -> list[Published]:
+async def _make(
+    place: str | None, mirrors: Sequence[str], leaves: Sequence[bytes], policy: Policy, state: ClientState
+) -> list[Published]:
     """Proofs from tiles alone: for mirrors, static copies and logs of other makes."""
     from teelog.client.log import LogReader
     from teelog.client.publish import Published
-    from teelog.client.source import open_source
     from teelog.tlog.policy import verify_checkpoint
 
     proofs = []
-    async with open_source(place) as source:
+    async with online.open_source(place, policy, mirrors) as source:
         witnessed = verify_checkpoint(await source.checkpoint(), policy)
         head = witnessed.checkpoint
         reader = LogReader(source, head.size, head.root)

@@ -34,6 +34,7 @@ class _Learned:
     size: int
     since: int | None
     main: WitnessedCheckpoint
+    index: WitnessedCheckpoint | None
     as_of: int | None
     stale: TeelogError | None
     orphans: Collection[Release] = ()
@@ -43,7 +44,7 @@ class _Learned:
 @click.argument("stream", metavar="STREAM", callback=stream_type)
 @click.option("--at", metavar="TIME", callback=duration.moment, help="As it was at 2026-01-31, or with T12:00:00Z.")
 @click.option("--size", type=click.IntRange(min=0), help="As it was in the log's first so many entries.")
-@standing.options
+@standing.reading_options
 @output.json_option
 def command(stream: Stream, at: datetime | None, size: int | None, asked: Asked) -> None:
     """Show which releases STREAM allows now, or allowed at an earlier time or size of the log.
@@ -70,7 +71,7 @@ async def _learn(asked: Asked, stream: Stream, at: int | None, size: int | None)
         if at is not None:
             status, since = await moment.status_at(asked, found, stream, at)
         known = await standing.known(history, stream, statuses.named([status.predicate if status else None]))
-        as_of, stale = moment.check_age(asked, found.main, found.index)
+        as_of, stale = moment.check_age(asked.resting_on(found.index), found.main, found.index)
         past = size is not None or at is not None
         covered = history.size if size is None else size
         allowed = {each.release for each in status.predicate.allowed_now} if status is not None else set()
@@ -78,10 +79,11 @@ async def _learn(asked: Asked, stream: Stream, at: int | None, size: int | None)
         if allowed and not past:
             current = (await standing.versions(history, stream.namespace))[-1].namespace
             lost = orphans.among([each for each in known.values() if each.statement_id in allowed], current)
-        return _Learned(status, known, covered, since, found.main, as_of, None if past else stale, lost)
+        return _Learned(status, known, covered, since, found.main, found.index, as_of, None if past else stale, lost)
 
 
 def _report(asked: Asked, stream: Stream, learned: _Learned, at: datetime | None, *, past: bool) -> None:
+    asked = asked.resting_on(learned.index)
     found = learned.status
     predicate = None if found is None else found.predicate
     judged = int(time.time()) if at is None else int(at.timestamp())

@@ -7,10 +7,10 @@ command reads the whole log and finds out by itself.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import os
 import re
-import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +18,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from teelog.cli import catching_up, ended, online, output, statements
+from teelog.cli import current_index, online, output, statements
 from teelog.cli import policy as policies
 from teelog.cli import trust as trusts
 from teelog.errors import (
     ConfigError,
     MalformedError,
-    MisbehaviourError,
     NotEstablished,
     RefusedError,
-    UnavailableError,
 )
 from teelog.statement import names
 from teelog.statement.admit import Kind
@@ -39,7 +37,6 @@ from teelog.trust import INDEX_SUFFIX
 if TYPE_CHECKING:
     from teelog.client.history import History, Version
     from teelog.client.http import HttpClient
-    from teelog.client.index import RemoteIndex
     from teelog.client.source import TileSource
     from teelog.client.state import ClientState
 
@@ -77,7 +74,7 @@ _OPTIONS = (
 class Asked:
     """main, index: whom to believe. max_age: seconds after which the trust file calls a view stale, None without one.
 
-    words: the options that say so, for the next command to type.
+    words: the options that say so, for the next command to type. mirrors: where the log is read as well.
     """
 
     main: Policy
@@ -87,6 +84,7 @@ class Asked:
     timeout: float
     state_folder: Path | None
     words: str
+    mirrors: tuple[str, ...] = ()
 
     @property
     def place(self) -> str:
@@ -96,6 +94,15 @@ class Asked:
     @property
     def origin(self) -> str:
         return policies.the_log(self.main).key.name
+
+    def source(self, http: HttpClient) -> TileSource:
+        """The log, and its mirrors. Raises ConfigError where no place is known."""
+        place = policies.place_of(self.main, self.url, self.mirrors)
+        return online.source(http, place, self.main, self.mirrors)
+
+    def resting_on(self, index: WitnessedCheckpoint | None) -> Asked:
+        """As the answer was found: without the index's policy where the log was read instead."""
+        return self if index is not None else dataclasses.replace(self, index=None)
 
 
 def options(command: Command) -> Command:
@@ -108,7 +115,17 @@ def options_if_any(command: Command) -> Command:
     return _options(command, required=False)
 
 
-def _options(command: Command, *, required: bool) -> Command:
+def reading_options(command: Command) -> Command:
+    """As ``options``, for a command that only reads: its ``asked`` may name mirrors."""
+    return _options(command, required=True, reads=True)
+
+
+def reading_options_if_any(command: Command) -> Command:
+    """As ``options_if_any``, for a command that only reads."""
+    return _options(command, required=False, reads=True)
+
+
+def _options(command: Command, *, required: bool, reads: bool = False) -> Command:
     @functools.wraps(command)
     def packed(
         *args: Any,
@@ -118,15 +135,17 @@ def _options(command: Command, *, required: bool) -> Command:
         url: str | None,
         timeout: float,
         state_folder: Path | None,
+        mirrors: tuple[str, ...] = (),
         **rest: Any,
     ) -> Any:
         if not required and policy_file is None and trust_file is None:
             return command(*args, asked=None, **rest)
         main, index, max_age, words = _policies(policy_file, index_file, trust_file)
-        return command(*args, asked=Asked(main, index, max_age, url, timeout, state_folder, words), **rest)
+        asked = Asked(main, index, max_age, url, timeout, state_folder, words, mirrors)
+        return command(*args, asked=asked, **rest)
 
     made: Any = packed
-    for option in reversed(_OPTIONS):
+    for option in reversed((*_OPTIONS, online.mirror_option) if reads else _OPTIONS):
         made = option(made)
     return made  # type: ignore[no-any-return]
 
@@ -191,19 +210,18 @@ class Standing:
 
 @contextlib.asynccontextmanager
 async def standing(asked: Asked, name: str, *, complete: bool = False) -> AsyncIterator[Standing]:
-    """The log's history of a namespace. complete: see ``current_index``. Raises what asking the log raises."""
+    """The log's history of a namespace. complete: see ``current_index.current``. Raises what asking the log raises."""
     from teelog.client.http import HttpClient
     from teelog.client.indexed import Indexed
-    from teelog.client.source import HttpSource
 
     state = online.open_state(asked.state_folder)
     async with HttpClient() as http:
-        source = HttpSource(http, asked.place)
-        if asked.index is None:
+        source = asked.source(http)
+        index = await current_index.if_any(asked, source, http, state, complete=complete)
+        if index is None:
             history, main = await _replay(asked, name, source, state)
             yield Standing(history, main, None, source, http, state)
         else:
-            index = await current_index(asked, source, http, state, complete=complete)
             yield Standing(Indexed(index), index.main, index.index, source, http, state)
 
 
@@ -224,52 +242,6 @@ async def _replay(
     with output.progress("reading the log", head.size) as step:
         reader = LogReader(source, head.size, head.root, cache)
         return await replay(reader, head.origin, name, step), witnessed
-
-
-async def current_index(
-    asked: Asked, source: TileSource, http: HttpClient, state: ClientState, *, complete: bool = False
-) -> RemoteIndex:
-    """The index once it covers what the log has published by now; it is a moment behind.
-
-    complete: raise UnavailableError where it does not get there in time; otherwise that is told, and it is given as it
-    is.
-    """
-    from teelog.tlog.policy import verify_checkpoint
-
-    head = verify_checkpoint(await source.checkpoint(), asked.main).checkpoint
-    size = head.size
-    found, end = await catching_up.covering(
-        size,
-        lambda: open_index(asked, source, http, state),
-        lambda: ended.told(source, head),
-        time.monotonic() + (asked.timeout if complete else min(asked.timeout, catching_up.PATIENCE)),
-    )
-    covered = found.main.checkpoint.size
-    if covered >= size:
-        return found
-    if end is not None and complete:
-        raise end
-    if complete:
-        raise UnavailableError("the log's index is behind", expected=f"{size} entries", actual=covered)
-    output.warn(f"the log's index is behind: it covers {covered} of {size} entries, and so does this answer")
-    return found
-
-
-async def open_index(asked: Asked, source: TileSource, http: HttpClient, state: ClientState) -> RemoteIndex:
-    """The log's index with the main checkpoint that it covers; both are compared with what was seen before."""
-    from teelog.client import index as client
-    from teelog.client.cache import DiskCache
-    from teelog.client.source import HttpSource
-
-    assert asked.index is not None
-    cache = DiskCache(state.tiles(policies.the_log(asked.main).key))
-    try:
-        found = await client.open_index(http, asked.place, asked.main, asked.index, cache)
-    except MisbehaviourError as error:
-        raise state.convict(asked.origin, error) from error
-    await online.remember(state, found.main, source)
-    await online.remember(state, found.index, HttpSource(http, f"{asked.place}/index"))
-    return found
 
 
 async def versions(history: History, name: str) -> list[Version]:

@@ -9,8 +9,15 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol
 
-from teelog.client.source import TileSource
-from teelog.errors import MalformedError, NotEstablished, ProofError, VerificationError
+from teelog.client.source import Replaceable, TileSource
+from teelog.errors import (
+    MalformedError,
+    NotEstablished,
+    ProofError,
+    RefusedError,
+    UnavailableError,
+    VerificationError,
+)
 from teelog.tlog import rfc6962, subtree, tiles
 from teelog.tlog.checkpoint import Checkpoint
 from teelog.tlog.rfc6962 import leaf_hash
@@ -45,6 +52,12 @@ class LogReader:
     async def leaf_hashes(self, start: int, end: int) -> list[bytes]:
         """The leaf hashes of entries [start, end)."""
         return await self._nodes([(0, index) for index in range(start, end)])
+
+    async def tile(self, tile: Tile) -> bytes:
+        """The bytes of a tile of this tree (``tiles.tile_for``)."""
+        first = tile.index * WIDTH
+        level = tile.level * tiles.HEIGHT
+        return b"".join(await self._nodes([(level, first + place) for place in range(tile.width)]))
 
     async def prove_inclusion(self, index: int) -> list[bytes]:
         """The inclusion proof of entry ``index``, made from tiles. Requires 0 <= index < size."""
@@ -116,11 +129,13 @@ class LogReader:
         try:
             self._tree.add(tile, data)
         except (ProofError, MalformedError) as error:
-            if not cached:
-                raise _located(error, self.source.name, tile.path) from error
-            # TT-42: our own disk is no witness against the log: drop, fetch again, judge that.
-            self._drop(tile)
-            await self._add(tile, await self.source.tile(tile), False)
+            if cached:
+                # TT-42: our own disk is no witness against the log: drop, fetch again, judge that.
+                self._drop(tile)
+                again = await self.source.tile(tile)
+            else:
+                again = await self._elsewhere(tile, error, lambda: self.source.tile(tile))
+            await self._add(tile, again, False)
             return
         if not cached:
             self._keep(tile, data)
@@ -136,12 +151,26 @@ class LogReader:
                 self._drop(bundle)
         async with self._slots:
             data = await self.source.bundle(bundle)
+        while True:
+            try:
+                entries = _check_bundle(bundle, data, hashes)
+            except (ProofError, MalformedError) as error:
+                data = await self._elsewhere(bundle, error, lambda: self.source.bundle(bundle))
+                continue
+            self._keep(bundle, data)
+            return entries
+
+    async def _elsewhere(
+        self, wanted: Tile | Bundle, error: ProofError | MalformedError, read: Callable[[], Awaitable[bytes]]
+    ) -> bytes:
+        """What another place gives for what this one gave wrong. Raises ``error`` where there is none."""
+        located = _located(error, self.source.name, wanted.path)
+        if not isinstance(self.source, Replaceable) or not self.source.reject(wanted.path):
+            raise located from error
         try:
-            entries = _check_bundle(bundle, data, hashes)
-        except (ProofError, MalformedError) as error:
-            raise _located(error, self.source.name, bundle.path) from error
-        self._keep(bundle, data)
-        return entries
+            return await read()
+        except (UnavailableError, RefusedError) as silent:
+            raise located from silent
 
     # Only full tiles and bundles are kept: they never change.
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from teelog.errors import MalformedError, RefusedError, UnavailableError
 from teelog.tlog import tiles
@@ -22,12 +22,14 @@ NOT_FOUND = (404, 410)
 
 
 class TileSource(Protocol):
-    """Bytes of a log, unverified. ``name`` is the URL or path, for messages.
+    """Bytes of a log, unverified.
 
     All raise UnavailableError, RefusedError (404 where it is not there), MalformedError (too long).
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The URL or path, for messages."""
 
     async def checkpoint(self) -> bytes:
         """The newest checkpoint, at most 1 MiB."""
@@ -37,6 +39,14 @@ class TileSource(Protocol):
 
     async def bundle(self, bundle: Bundle) -> bytes:
         """A bundle, decoded, of which the first ``bundle.width`` entries are meant."""
+
+
+@runtime_checkable
+class Replaceable(Protocol):
+    """A source that may have another place for what it gave wrong (``teelog.client.places``)."""
+
+    def reject(self, path: str) -> bool:
+        """What was given at ``path`` does not hold; whether there is another place to ask for it."""
 
 
 class _Paths:
