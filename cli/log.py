@@ -33,12 +33,16 @@ _HINTS = {409: "see which: teelog log status LOG", 422: _NAMESPACE_HINT}
 
 
 class _Group(click.Group):
-    """`fsck` reads any log, so its module is loaded only when it is used."""
+    """`fsck` and `mirror` read any log, so their modules are loaded only when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*super().list_commands(ctx), *(["fsck"] if _has_fsck() else [])]
+        return [*super().list_commands(ctx), *(["fsck"] if _has_fsck() else []), "mirror"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "mirror":
+            from teelog.cli import log_mirror
+
+            return log_mirror.command
         if cmd_name == "fsck" and _has_fsck():
             from teelog.cli import fsck
 

@@ -22,6 +22,7 @@ from teelog.errors import (
     NotEstablished,
     NotWitnessed,
     ProofError,
+    RefusedError,
     TeelogError,
     UnavailableError,
     UntrustedKey,
@@ -327,7 +328,7 @@ async def _get(
         try:
             patience = min(timeout, LOG_PATIENCE) if mirrors else timeout
             return await _ask(url, leaves, policy, patience, state)
-        except UnavailableError as error:
+        except (UnavailableError, RefusedError, MalformedError, VerificationError) as error:
             if not mirrors:
                 raise
             output.warn(f"{error.message}: the proof is made from tiles")
