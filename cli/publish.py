@@ -28,6 +28,8 @@ _HINTS = {
     "frozen": "the log has ended: publish on its successor",
     "stale": "the namespace's keys changed meanwhile: publish the same file again",
     "unknown-release": "teelog release publish: a status allows what is logged before it",
+    "unknown-statement": "a result is logged where what it names is logged: is this the log that it was judged by?",
+    "unknown-checkpoint": "a result is published on the log by which it was judged: teelog result show RESULT",
 }
 _NOT_NEXT = "something else came first: make it again from what the log has now"
 

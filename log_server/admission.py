@@ -21,7 +21,6 @@ from teelog.log_server.problems import Problem
 from teelog.log_server.seams import Admitted
 from teelog.statement import admit
 from teelog.statement.admit import Kind, ParsedEntry
-from teelog.statement.dsse import Envelope
 from teelog.statement.log_policy import LogPolicy, LogPolicyPredicate
 from teelog.statement.namespace import Namespace, NamespacePredicate, Role
 from teelog.tlog import rfc6962
@@ -143,12 +142,28 @@ class Admission:
                 raise Problem(P.NOT_ALLOWED, "a log that takes any bytes takes no statuses")
             admit.check_status(parsed, namespace, index)
         else:
-            role = Role.RESULT
-            result = admit.check_result(parsed, namespace, index)
-            if not self._private_results:
-                admit.check_private(result)
-        before = None if index is None else _bound(namespace, role, _signers(parsed, namespace, index))
+            return self._result(entry, parsed, namespace, index)
+        before = None if index is None else _bound(namespace, role, parsed.envelope.keyids)
         return places.admitted(entry, parsed, bytes.fromhex(namespace.statement_id), before)
+
+    def _result(self, entry: bytes, parsed: ParsedEntry, namespace: Namespace, index: int | None) -> Admitted:
+        verified = admit.check_result(parsed, namespace, index)
+        if not self._private_results:
+            admit.check_private(verified.result)
+        judged = verified.result.judged
+        if judged is not None and judged.checkpoint is not None and judged.checkpoint.origin != self.namespaces.origin:
+            # Nothing that it names could be looked up here; that log has the means.
+            raise Problem(
+                P.UNKNOWN_CHECKPOINT,
+                "the result was judged by another log",
+                expected=self.namespaces.origin,
+                actual=judged.checkpoint.origin,
+                hint="publish it on the log that it names",
+            )
+        before = None if index is None else _bound(namespace, Role.RESULT, (verified.signer,))
+        # A log of any bytes keeps no statement ids, so there it cannot be told what it holds.
+        cites = None if self._raw else places.cited(verified.result)
+        return places.admitted(entry, parsed, bytes.fromhex(namespace.statement_id), before, cites)
 
     def _namespace_statement(self, entry: bytes, parsed: ParsedEntry, operator: bool) -> Admitted:
         predicate = parsed.predicate
@@ -210,13 +225,6 @@ def _quota(parsed: ParsedEntry) -> str | None:
     """A stolen release key must not be able to keep a withdrawal or a rotation out by what it uses up."""
     own = parsed.kind in (Kind.STATUS, Kind.NAMESPACE)
     return f"{parsed.namespace} {parsed.kind}" if own else parsed.namespace
-
-
-def _signers(parsed: ParsedEntry, namespace: Namespace, index: int) -> Iterable[str]:
-    """Keyids of those whose signatures were verified. A JWS need not name its key, nor name it right."""
-    if isinstance(parsed.envelope, Envelope):
-        return parsed.envelope.keyids
-    return (parsed.envelope.verify(namespace.keys_for(Role.RESULT, index)).signer,)
 
 
 def _bound(namespace: Namespace, role: Role, signers: Iterable[str]) -> int | None:

@@ -43,6 +43,7 @@ def decide(submissions: Sequence[Submission], memory: Memory) -> tuple[list[Wait
     if memory.dedup.statements:
         asked += [item.statement for item in items if item.statement]
         asked += [release for item in items if item.place is not None for release in item.place.releases]
+        asked += {item.cites.release for item in items if item.cites is not None and item.cites.release is not None}
     known = memory.dedup.lookup(asked, memory.applied.size)
     plan = Plan()
     chains = Chains(memory, known, plan.hashes, plan.entries)

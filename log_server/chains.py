@@ -10,7 +10,17 @@ from collections.abc import Mapping
 
 from teelog.errors import TeelogError
 from teelog.log_server.recovery import Memory
-from teelog.log_server.seams import LOG_POLICY, NAMESPACE, STALE, Admitted, NamespaceVersion, Place, Rejected, Tip
+from teelog.log_server.seams import (
+    LOG_POLICY,
+    NAMESPACE,
+    STALE,
+    Admitted,
+    Cites,
+    NamespaceVersion,
+    Place,
+    Rejected,
+    Tip,
+)
 from teelog.statement import admit, dsse, namespace
 from teelog.statement.admit import Kind
 from teelog.statement.namespace import Role
@@ -51,7 +61,28 @@ class Chains:
         if item.before is not None and index >= item.before:
             detail = "a key that signed it is not in force any more"
             return Rejected(403, "wrong-key", detail, None, f"an index below {item.before}", f"index {index}")
+        if item.cites is not None:
+            return self._unknown(item.cites)
         return None if item.place is None else self._misplaced(item.place, index)
+
+    def _unknown(self, cites: Cites) -> Rejected | None:
+        """What a result names and this log does not hold: the log would lend it its own credit."""
+        if cites.size is not None:
+            root = self._memory.root_at(cites.size)
+            if root != cites.root:
+                return Rejected(
+                    422,
+                    "unknown-checkpoint",
+                    "the result was judged by a checkpoint that is not this log's",
+                    expected="at most the published size" if root is None else f"size {cites.size}, root {root.hex()}",
+                    actual=f"size {cites.size}, root {cites.root.hex()}",
+                )
+        for named in cites.namespaces:
+            if named not in self._memory.namespace_ids and all(named != it.statement for it in self.namespaces):
+                return _not_held("namespace", named)
+        if cites.release is not None and self._stream_of(cites.release) is None:
+            return _not_held("release", cites.release)
+        return None
 
     def _misplaced(self, place: Place, index: int) -> Rejected | None:
         tip = self._tip(place.kind, place.name)
@@ -169,6 +200,11 @@ class Chains:
         self.tips[place.kind, place.name] = tip
         if place.kind == LOG_POLICY:
             self.policy = tip
+
+
+def _not_held(kind: str, statement: bytes) -> Rejected:
+    detail = f"the result names what is no {kind} on this log"
+    return Rejected(422, "unknown-statement", detail, expected=f"a logged {kind}", actual=statement.hex())
 
 
 def _follows(word: str, tip: Tip | NamespaceVersion | None) -> str:

@@ -1,8 +1,9 @@
-"""The place in a chain that a statement claims."""
+"""The place in a chain that a statement claims, and what of the log a result says it was judged by."""
 
 from __future__ import annotations
 
-from teelog.log_server.seams import LOG_POLICY, NAMESPACE, STATUS, Admitted, Place
+from teelog import strict
+from teelog.log_server.seams import LOG_POLICY, NAMESPACE, STATUS, Admitted, Cites, Place
 from teelog.statement.admit import ParsedEntry
 from teelog.statement.ear import Result
 from teelog.statement.namespace import NamespacePredicate
@@ -34,9 +35,30 @@ def claimed(parsed: ParsedEntry) -> Place | None:
     return Place(LOG_POLICY, "", predicate.version, _prev(predicate.prev), frozen is not None, successor)
 
 
-def admitted(entry: bytes, parsed: ParsedEntry, under: bytes | None = None, before: int | None = None) -> Admitted:
+def cited(result: Result) -> Cites | None:
+    """None for a result that does not say by what it was judged. Raises MalformedError for a root that is none."""
+    judged = result.judged
+    if judged is None:
+        return None
+    head = judged.checkpoint
+    return Cites(
+        None if judged.release is None else bytes.fromhex(judged.release),
+        tuple(map(bytes.fromhex, judged.namespaces)),
+        None if head is None else head.size,
+        b"" if head is None else strict.unhex(head.root, "root", rfc6962.HASH_LENGTH),
+    )
+
+
+def admitted(
+    entry: bytes,
+    parsed: ParsedEntry,
+    under: bytes | None = None,
+    before: int | None = None,
+    cites: Cites | None = None,
+) -> Admitted:
     """A judged entry as the pool takes it."""
-    return Admitted(entry, rfc6962.leaf_hash(entry), bytes.fromhex(parsed.statement_id), under, before, claimed(parsed))
+    statement = bytes.fromhex(parsed.statement_id)
+    return Admitted(entry, rfc6962.leaf_hash(entry), statement, under, before, claimed(parsed), cites)
 
 
 def _prev(statement_id: str | None) -> bytes | None:

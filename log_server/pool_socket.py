@@ -21,7 +21,7 @@ from teelog.listen import bind_unix, short_path
 from teelog.log_server.delivery import Answer, Delivery, Failure
 from teelog.log_server.intake import Intake
 from teelog.log_server.pool import Waiters, found
-from teelog.log_server.seams import Admitted, Logged, Outcome, Place
+from teelog.log_server.seams import Admitted, Cites, Logged, Outcome, Place
 
 log = logging.getLogger("teelog.log_server")
 
@@ -29,7 +29,7 @@ MAX_FRAME = 1 << 28  # bytes; above all that a pool holds
 RECONNECT = 0.2  # seconds
 CONNECT_TIMEOUT = 10.0  # seconds
 
-Packed = tuple[bytes, bytes, bytes | None, bytes | None, int | None, Place | None]
+Packed = tuple[bytes, bytes, bytes | None, bytes | None, int | None, Place | None, Cites | None]
 
 
 class Submit(msgspec.Struct, frozen=True, array_like=True, tag=0):
@@ -229,7 +229,9 @@ class SocketPool:
             return []
         link = self._require()
         ticket, future = self._waiters.new()
-        packed = [(item.entry, item.leaf, item.statement, item.under, item.before, item.place) for item in entries]
+        packed = [
+            (item.entry, item.leaf, item.statement, item.under, item.before, item.place, item.cites) for item in entries
+        ]
         link.send(Submit(ticket, packed))
         return await future
 

@@ -41,6 +41,8 @@ class Kind(enum.StrEnum):
     EXPECTATION = "expectation"
     MALFORMED = "malformed-entry"
     UNKNOWN_RELEASE = "unknown-release"
+    UNKNOWN_STATEMENT = "unknown-statement"
+    UNKNOWN_CHECKPOINT = "unknown-checkpoint"
     QUOTA = "quota"
     INTERNAL = "internal"
     BUSY = "busy"
@@ -65,6 +67,8 @@ STATUS: Mapping[str, tuple[int, str]] = {
     Kind.EXPECTATION: (417, "The expectation is not supported"),
     Kind.MALFORMED: (422, "The entry does not follow its format"),
     Kind.UNKNOWN_RELEASE: (422, "The status allows what this log does not hold"),
+    Kind.UNKNOWN_STATEMENT: (422, "The result names a statement that this log does not hold"),
+    Kind.UNKNOWN_CHECKPOINT: (422, "The result names a checkpoint that is not this log's"),
     Kind.QUOTA: (429, "The quota is used up"),
     Kind.INTERNAL: (500, "The log failed"),
     Kind.BUSY: (503, "The log takes nothing now"),

@@ -38,6 +38,8 @@ from teelog.tlog.tiles import WIDTH, Edge
 
 MAX_RELEASES = 4_096
 """Effective releases that are remembered."""
+MAX_ROOTS = 4_096
+"""Earlier roots that are remembered: results are judged by a few checkpoints, again and again."""
 
 
 @dataclass(slots=True)
@@ -47,8 +49,9 @@ class Memory:
     edge, compact: the tree at last_signed by the first and by the second code path. applied: what the store holds.
     unapplied: committed batches above it, with their tiles in overlay by (level, index). published_*, note: the newest
     published checkpoint. versions: of each namespace, committed, ascending. current: statement ids of the newest of
-    each. last_namespace: index of the last of all. policy: the newest log policy, None where entry 0 is none. tip: of
-    another chain. releases: streams of effective releases, by statement id, as far as they were asked for lately.
+    each. namespace_ids: those of all versions. last_namespace: index of the last of all. policy: the newest log policy,
+    None where entry 0 is none. tip: of another chain. releases: streams of effective releases, by statement id, as far
+    as they were asked for lately. roots: of published sizes, likewise.
     """
 
     epoch: int
@@ -66,8 +69,10 @@ class Memory:
     policy: Tip | None = None
     versions: dict[str, list[NamespaceVersion]] = field(default_factory=dict)
     current: frozenset[bytes] = frozenset()
+    namespace_ids: set[bytes] = field(default_factory=set)
     last_namespace: int = -1
     releases: dict[bytes, str] = field(default_factory=dict)
+    roots: dict[int, bytes] = field(default_factory=dict)
     unpublished_namespaces: list[NamespaceVersion] = field(default_factory=list)
 
     @property
@@ -101,6 +106,7 @@ class Memory:
         """What a committed batch added to chains."""
         for item in namespaces:
             self.versions.setdefault(item.name, []).append(item)
+            self.namespace_ids.add(item.statement)
         if namespaces:
             self.current = frozenset(versions[-1].statement for versions in self.versions.values())
             self.last_namespace = namespaces[-1].index
@@ -117,6 +123,17 @@ class Memory:
         if len(self.releases) >= MAX_RELEASES:
             self.releases.clear()
         self.releases[statement] = stream
+
+    def root_at(self, size: int) -> bytes | None:
+        """The root of the first ``size`` entries; None for more than are published."""
+        if size > self.published_size:
+            return None
+        root = self.roots.get(size)
+        if root is None:
+            if len(self.roots) >= MAX_ROOTS:
+                self.roots.clear()
+            root = self.roots[size] = CompactRange.load(size, self.tree.reader(self.applied.size)).root()
+        return root
 
     def entry(self, index: int) -> bytes:
         """A committed entry."""

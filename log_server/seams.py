@@ -45,13 +45,26 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
     releases: tuple[bytes, ...] = ()
 
 
+class Cites(msgspec.Struct, frozen=True, array_like=True):
+    """What an attestation result says it was judged by; whether this log holds it only the sequencer can tell.
+
+    release: statement id, or None. namespaces: statement ids of versions. size, root: of the checkpoint; None and empty
+    where it names none.
+    """
+
+    release: bytes | None
+    namespaces: tuple[bytes, ...] = ()
+    size: int | None = None
+    root: bytes = b""
+
+
 class Admitted(msgspec.Struct, frozen=True):
     """An entry that the front has checked on its own: bounded, parsed, signed by the right keys.
 
     entry: the exact bytes to log, 0..65,535. leaf: its RFC 6962 leaf hash. statement: SHA-256 of what was signed, 32
     bytes; None for raw entries, which have no second dedup. under: statement id of the namespace version whose keys it
     was judged by, where that must still be the current one. before: its signers' keys suffice for a smaller index
-    only; None where they are in force for good. place: of a statement that is part of a chain.
+    only; None where they are in force for good. place: of a statement that is part of a chain. cites: of a result.
     """
 
     entry: bytes
@@ -60,6 +73,7 @@ class Admitted(msgspec.Struct, frozen=True):
     under: bytes | None = None
     before: int | None = None
     place: Place | None = None
+    cites: Cites | None = None
 
 
 class Logged(msgspec.Struct, frozen=True):

@@ -127,7 +127,14 @@ def read_result(token: Token) -> Statement:
     return Statement(Kind.RESULT, found, issuer, None)
 
 
-def check_result(parsed: ParsedEntry, namespace: Namespace, index: int | None = None) -> Result:
+class VerifiedResult(msgspec.Struct, frozen=True):
+    """signer: keyid of the key whose signature holds, whatever the token says of it."""
+
+    result: Result
+    signer: str
+
+
+def check_result(parsed: ParsedEntry, namespace: Namespace, index: int | None = None) -> VerifiedResult:
     """The result, signed by a key that holds the role ``result`` in its issuer's namespace.
 
     Raises SignatureError, UntrustedKey, ValueError for another kind.
@@ -138,7 +145,7 @@ def check_result(parsed: ParsedEntry, namespace: Namespace, index: int | None = 
         raise ValueError(f"keys of {namespace.name} for a result of {parsed.namespace}")
     verified = parsed.envelope.verify(namespace.keys_for(Role.RESULT, index))
     namespace.require(Role.RESULT, (verified.signer,), index)
-    return parsed.statement.claim
+    return VerifiedResult(parsed.statement.claim, verified.signer)
 
 
 def check_private(result: Result) -> None:

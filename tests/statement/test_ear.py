@@ -255,7 +255,7 @@ def test_a_result_is_an_entry_named_by_its_signing_input():
     parsed = admit.classify(entry())
     assert (parsed.kind, parsed.namespace, parsed.stream) == (Kind.RESULT, "acme.example", None)
     assert parsed.statement_id == jws.parse(entry()).statement_id
-    assert admit.check_result(parsed, acme()).subject == STREAM
+    assert admit.check_result(parsed, acme()).result.subject == STREAM
 
 
 def test_a_result_takes_a_key_with_the_role_result():
@@ -285,14 +285,14 @@ def test_a_result_key_counts_until_its_index():
 @pytest.mark.parametrize("more", PRIVATE_CLAIMS)
 def test_evidence_nonces_and_identities_are_found_at_any_depth(more: dict[str, Any]):
     parsed = admit.classify(entry(DRAFT | more))
-    result = admit.check_result(parsed, acme())
+    result = admit.check_result(parsed, acme()).result
     with pytest.raises(MalformedError) as caught:
         admit.check_private(result)
     assert str(caught.value.where).startswith("/")
 
 
 def test_our_own_results_hold_nothing_private():
-    admit.check_private(admit.check_result(admit.classify(entry()), acme()))
+    admit.check_private(admit.check_result(admit.classify(entry()), acme()).result)
 
 
 @pytest.mark.parametrize("issuer", [None, "https://verifier.example", "Acme.example", "acme"])

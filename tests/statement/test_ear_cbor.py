@@ -140,7 +140,7 @@ def test_any_claim_may_be_anything_and_is_read_or_malformed(name: Any, value: An
 def test_a_CWT_is_an_entry_like_a_JWT():
     parsed = admit.classify(entry())
     assert (parsed.kind, parsed.namespace, parsed.stream) == (Kind.RESULT, "acme.example", None)
-    assert admit.check_result(parsed, acme()).subject == STREAM
+    assert admit.check_result(parsed, acme()).result.subject == STREAM
     with pytest.raises(UntrustedKey):
         admit.check_result(parsed, make.acme())
     made = ear_token.sign(DRAFT, VERIFIER, Form.CWT)
@@ -160,7 +160,7 @@ def test_a_CWT_is_an_entry_like_a_JWT():
 )
 def test_evidence_nonces_and_identities_are_found_by_number(private: dict[Any, Any]):
     assert len(PRIVATE_CLAIMS) >= 6
-    result = admit.check_result(admit.classify(entry(NUMBERED | private)), acme())
+    result = admit.check_result(admit.classify(entry(NUMBERED | private)), acme()).result
     with pytest.raises(MalformedError) as caught:
         admit.check_private(result)
     assert str(caught.value.where).startswith("/")
