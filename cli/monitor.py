@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from teelog.client.source import TileSource
     from teelog.client.state import ClientState
     from teelog.tlog.policy import WitnessedCheckpoint
-    from teelog.witness.monitor_once import Crime, Question, Report
+    from teelog.witness.index_look import Crime
+    from teelog.witness.monitor_once import Question, Report
 
 MAX_KNOWN = 64 << 20  # bytes of a list of statement ids
 FAULT_SUFFIX = ".teelog-index-fault"

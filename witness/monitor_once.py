@@ -6,8 +6,6 @@ keeps of the report.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,8 +15,6 @@ from pathlib import Path
 
 from teelog.client import fsck
 from teelog.client.http import HttpClient, check_url
-from teelog.client.index import RemoteIndex
-from teelog.client.log import LogReader
 from teelog.client.source import DirectorySource, HttpSource, TileSource, is_url, public_directory
 from teelog.errors import (
     MalformedError,
@@ -29,24 +25,20 @@ from teelog.errors import (
     UnavailableError,
     VerificationError,
 )
-from teelog.index import fault, leaf
-from teelog.index.fault import Cause, IndexFault, LeafError
-from teelog.index.placed import placed
+from teelog.index.fault import Cause
 from teelog.statement.index_map import Mapped
 from teelog.tlog.checkpoint import Checkpoint, open_checkpoint
-from teelog.tlog.fork import ForkProof
 from teelog.tlog.note import MAX_LENGTH
 from teelog.tlog.policy import NONE, Policy, WitnessedCheckpoint, verify_checkpoint
-from teelog.tlog.vkey import SignatureType
-from teelog.witness import faults, omission
-from teelog.witness.audit import Audit, Names, Unreadable, WrongIndex, fork_between, reading
+from teelog.witness import index_look, omission
+from teelog.witness.audit import Audit, Unreadable, WrongIndex, fork_between
+from teelog.witness.index_look import Crime, ShownIndex
 from teelog.witness.published import origin_hash
 from teelog.witness.rebuilt import Rebuilt
 from teelog.witness.watch import Alarm, Watch
 
 STALLED = 60  # seconds of a checkpoint's age after which its entries should be in the index
 WITNESS_SECONDS = 10.0  # for a witness's view
-EXPLAIN_SECONDS = 60.0  # for what an index that lies says of itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +89,6 @@ class Vantage:
     witness: str
     size: int | None
     said: str
-
-
-@dataclass(frozen=True, slots=True)
-class Crime:
-    """Misbehaviour. proof: for anyone to check, None where what was signed convicts nobody by itself, or is kept."""
-
-    text: str
-    proof: ForkProof | IndexFault | None
 
 
 @dataclass(slots=True)
@@ -253,15 +237,18 @@ async def _rebuild(report: Report, question: Question, main: TileSource, index: 
         keys.observe(number, mapped)
 
     origin = report.main.checkpoint.origin
-    names = _names(origin, question)
+    names = index_look.names(origin, question.policy, question.index)
     with tempfile.TemporaryDirectory(prefix="teelog-monitor-") as folder:
         rebuilt = Rebuilt.open(Path(folder) / "rebuilt", origin, observe)
         try:
             audit = Audit(names, rebuilt, index, main, lambda count: progress("mapped", count))
             if report.index is not None:
-                wrong = await _follow(report, audit, names, report.index, index, main)
-                if wrong is not None and wrong.cause is Cause.MAP_ROOT and is_url(question.place):
-                    await _explain(report, question, names, audit, rebuilt, (index, main), keys)
+                shown = ShownIndex(report.index.witnessed, report.index.note, index, main)
+                crimes = await index_look.follow(audit, names, shown, report.main.view)
+                report.crimes += crimes
+                if any(crime.cause is Cause.MAP_ROOT for crime in crimes) and is_url(question.place):
+                    url = check_url(question.place)
+                    report.crimes += await index_look.explain(audit, names, shown, rebuilt, keys, url, question.policy)
             await audit.reach(*report.main.view)
         except WrongIndex as wrong:
             report.crimes.append(Crime(str(wrong), wrong.fork))
@@ -273,90 +260,6 @@ async def _rebuild(report: Report, question: Question, main: TileSource, index: 
             report.input_size = rebuilt.confirmed.input_size
             rebuilt.close()
     _close(report, question, watch)
-
-
-async def _compare_input(report: Report, names: Names, head: Head, index: TileSource, main: TileSource) -> None:
-    """The newest leaf's input against the log's checkpoint: two notes convict the log even if it serves no tiles."""
-    if head.checkpoint.size == 0:
-        return
-    with reading("index"):
-        data = await LogReader(index, head.checkpoint.size, head.checkpoint.root).entry(head.checkpoint.size - 1)
-    try:
-        newest, claimed = fault.open_leaf(data, names.main, names.main_origin)
-    except LeafError:
-        return  # told in its order
-    with reading("main"):
-        fork = await fork_between(main, report.main.view, (claimed, newest.note), names.main)
-    if fork is not None:
-        raise WrongIndex(
-            Cause.INPUT_FORKS, "the log's checkpoint is of another tree than its index was built from", fork=fork
-        )
-
-
-async def _follow(
-    report: Report, audit: Audit, names: Names, head: Head, index: TileSource, main: TileSource
-) -> WrongIndex | None:
-    """Every leaf; a wrong one, which is returned, does not end the look at the log's own entries."""
-    try:
-        await _compare_input(report, names, head, index, main)
-        await audit.follow(*head.view)
-    except WrongIndex as wrong:
-        proof: ForkProof | IndexFault | None = wrong.fork
-        if proof is None:
-            proof = await faults.make(index, names, *head.view, wrong)
-        report.crimes.append(Crime(f"{wrong.cause}: {wrong}", proof))
-        return wrong
-    return None
-
-
-async def _explain(
-    report: Report,
-    question: Question,
-    names: Names,
-    audit: Audit,
-    rebuilt: Rebuilt,
-    sources: tuple[TileSource, TileSource],
-    keys: omission.Recent,
-) -> None:
-    """What the newest leaf's index leaves out, as far as its server answers: no answer, no matter."""
-    head, (index, main) = report.index, sources
-    assert head is not None
-    start = rebuilt.confirmed.input_size
-    try:
-        size = head.checkpoint.size
-        reader = LogReader(index, size, head.checkpoint.root)
-        data, path = await reader.entry(size - 1), await reader.prove_inclusion(size - 1)
-        newest, claimed = fault.open_leaf(data, names.main, names.main_origin)
-        await audit.read_to(claimed)
-        if rebuilt.roots(claimed.size) in (None, (claimed.root, newest.map_root)):
-            return
-        witnessed = verify_checkpoint(newest.note, replace(question.policy, quorum=NONE))
-        log = LogReader(main, claimed.size, claimed.root)
-        async with HttpClient() as http:
-            remote = RemoteIndex(
-                http, check_url(question.place), witnessed, head.witnessed, data, tuple(path), newest.map_root, log
-            )
-            with contextlib.closing(rebuilt.reader()) as honest:
-                # What is known already is told, however long the log takes over its answers.
-                async with asyncio.timeout(EXPLAIN_SECONDS):
-                    found = await omission.find(remote, honest, keys.since(start))
-    except (UnavailableError, RefusedError, MalformedError, VerificationError, NotEstablished, TimeoutError):
-        return
-    if found is None:
-        return
-    proof = faults.omitted(names, head.note, placed(size - 1, data, path), found)
-    shown = fault.verify(proof)
-    assert shown.omitted is not None
-    where = shown.omitted[1].decode("ascii", "replace").strip().replace("\n", " ")
-    report.crimes.append(Crime(f"the index leaves out entry {shown.omitted[0]} under: {where}", proof))
-
-
-def _names(origin: str, question: Question) -> Names:
-    main = tuple(
-        log.key for log in question.policy.logs if log.key.name == origin and log.key.type is SignatureType.ED25519
-    )
-    index = () if question.index is None else tuple(log.key for log in question.index.logs)
-    return Names(leaf.origin_of(origin), origin, main, index)
 
 
 def _close(report: Report, question: Question, watch: Watch) -> None:

@@ -16,7 +16,7 @@ from teelog.testing.ledger import INDEX_POLICY, MAIN_POLICY, Cosigner, cosigned,
 from teelog.tlog import fork as forks
 from teelog.tlog.checkpoint import Checkpoint
 from teelog.tlog.policy import parse_policy
-from teelog.witness import monitor_once
+from teelog.witness import index_look, monitor_once
 from tests.client import logs
 from tests.client.peers import Reply, peer
 from tests.commands import Ran, teelog
@@ -182,7 +182,7 @@ def test_hidden_withdrawal_is_5_with_a_file(look: Look, colluding: bool) -> None
 
 
 async def test_what_is_known_is_told_though_the_log_takes_its_time_to_say_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monitor_once, "EXPLAIN_SECONDS", 0.2)
+    monkeypatch.setattr(index_look, "EXPLAIN_SECONDS", 0.2)
 
     async def remember(*_: object) -> None:
         return None

@@ -1,0 +1,395 @@
+"""One look at a log, from all places where it can be seen, as far as it has grown since the last one.
+
+    views of all places --> none contradicts what was followed, else a fork proof is kept, and that place left alone
+    the newest readable --> its new entries, a portion at a time: hashed again, led to its signed root,  [commit]
+                            then mapped and shown to the rules                                           [commit]
+    all other views     --> compared with what is now followed; who lies behind, or does not answer, is told
+    the index           --> every new leaf's map root rebuilt
+    what holds now      --> told, and cleared when it no longer does                                     [commit]
+
+Memory: a portion. A kill between two commits repeats the work, not the findings: they have an identity of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from teelog.client.log import LogReader
+from teelog.client.rehash import Rehash
+from teelog.client.source import TileSource
+from teelog.errors import ConfigError, MalformedError, TeelogError, UnavailableError, VerificationError
+from teelog.statement import admit
+from teelog.statement.effective import Effect
+from teelog.statement.index_map import map_entry
+from teelog.statement.log_policy import LogPolicyPredicate
+from teelog.tlog.fork import ForkProof
+from teelog.tlog.policy import NONE, Policy, quorum_since, read_checkpoint
+from teelog.tlog.tiles import WIDTH, Bundle, Tile
+from teelog.witness.monitor import views
+from teelog.witness.monitor.finding import Finding, Kind, cut
+from teelog.witness.monitor.folder import Folder
+from teelog.witness.monitor.hashes import HashFiles, bundles
+from teelog.witness.monitor.known import read_known
+from teelog.witness.monitor.rules import Rules
+from teelog.witness.monitor.settings import Settings
+from teelog.witness.monitor.state import Followed, State
+from teelog.witness.monitor.views import READ_ERRORS, Place, Role, View
+
+AHEAD = 4  # bundles fetched while one is hashed
+PORTION = 64  # bundles in a portion, at most
+PORTION_BYTES = 32 << 20  # after which a portion ends
+EVENTS = 1_000  # findings after which a portion is committed
+ENTRIES = 4_096  # entries mapped between two commits
+
+Progress = Callable[[str, int], object]
+CheckIndex = Callable[["Follower", View], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Look:
+    """What one look saw. troubles: what could not be looked at, for people."""
+
+    followed: Followed
+    views: list[View] = field(default_factory=list)
+    events: list[Finding] = field(default_factory=list)
+    standing: list[Finding] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
+
+
+class _Joined:
+    """Tiles that the monitor computed, entries from a place, those just read from memory."""
+
+    def __init__(self, own: HashFiles, place: TileSource) -> None:
+        self._own = own
+        self._place = place
+        self.name = place.name
+        self.held: dict[Bundle, bytes] = {}
+
+    async def checkpoint(self) -> bytes:
+        return await self._place.checkpoint()
+
+    async def tile(self, tile: Tile) -> bytes:
+        return await self._own.tile(tile)
+
+    async def bundle(self, bundle: Bundle) -> bytes:
+        return self.held.get(bundle) or await self._place.bundle(bundle)
+
+
+class Follower:
+    """Follows the log of a folder. Used by one task at a time.
+
+    settings: as they are now. now: POSIX seconds. progress: called with what is done, and how many more entries were.
+    step: called with "hashed", "mapped", "looked" after each commit: tests stop and kill here.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        state: State,
+        settings: Settings,
+        now: int,
+        progress: Progress = lambda _what, _count: None,
+        step: Callable[[str], object] = lambda _: None,
+    ) -> None:
+        self._folder = folder
+        self._state = state
+        self._settings = settings
+        self._policy = settings.main()
+        self._now = now
+        self._progress = progress
+        self._step = step
+        self._own = folder.hashes
+        self._keys = tuple(log.key for log in self._policy.logs)
+        self._look = Look(state.followed())
+        if self._policy.origins()[0] != self._followed.origin:
+            raise ConfigError(
+                "the monitor's folder is of another log than its policy",
+                expected=self._followed.origin,
+                actual=self._policy.origins()[0],
+            )
+
+    @property
+    def _followed(self) -> Followed:
+        return self._look.followed
+
+    async def look(
+        self, places: Sequence[Place], check_index: CheckIndex | None = None
+    ) -> Look:
+        """Looks once. places: the log first. Raises ConfigError, OSError, sqlite3.Error; all else is found, not raised.
+
+        check_index: awaited with the view that was followed; adds to what was found.
+        """
+        self._take_settings()
+        found = self._look
+        found.views = await views.look(places, self._policy, self._followed.origin)
+        readable = [view for view in found.views if view.seen is not None and view.place.role is not Role.WITNESS]
+        tiles = [view.place.source for view in readable]
+        good = [view for view in readable if await self._is_ours(view, tiles)]
+        target = max(good, key=lambda view: view.checkpoint.size, default=None)
+        if target is not None:
+            await self._follow(target)
+        for view in found.views:
+            if view.seen is not None and view not in readable:
+                await self._is_ours(view, tiles)
+        self._judge_views(target, good)
+        if target is not None and check_index is not None:
+            await check_index(self, target)
+        found.standing += self._rules().standing(
+            datetime.fromtimestamp(self._now, UTC), timedelta(seconds=self._settings.ahead)
+        )
+        read_at = self._now if target is not None else self._followed.read_at
+        self._advance(replace(self._followed, looked_at=self._now, read_at=read_at), standing=found.standing)
+        self._step("looked")
+        return found
+
+    # -- commits ------------------------------------------------------------------------------------------------------
+
+    def _advance(
+        self,
+        after: Followed,
+        events: Sequence[Finding] = (),
+        standing: Sequence[Finding] | None = None,
+        effects: Sequence[Effect] = (),
+    ) -> None:
+        self._state.advance(self._followed, after, self._now, events, standing, effects)
+        self._look.followed = after
+        self._look.events += events
+
+    def _rules(self) -> Rules:
+        known = read_known(self._folder, self._settings)
+        return Rules(self._followed.origin, self._settings.watches(), known, self._followed.rules)
+
+    def _take_settings(self) -> None:
+        """Other things watched than before: the rules see the whole log again; what was found keeps its number."""
+        watched = "\n".join(sorted(map(str, self._settings.watches())))
+        before = self._followed
+        chosen = f"v1\n{watched}"
+        if before.settings == chosen:
+            return
+        after = replace(before, settings=chosen, mapped=0, rules=b"")
+        text = f"watched from now on: {watched or 'nothing in particular'}".replace("\n", ", ")
+        about = hashlib.sha256(chosen.encode()).hexdigest()[:16]
+        changed = [Finding(Kind.SETTINGS, before.origin, about, cut(text))]
+        self._state.forget_rules(before, after, self._now, changed if before.settings else [])
+        self._look.followed = after
+
+    # -- views --------------------------------------------------------------------------------------------------------
+
+    async def _is_ours(self, view: View, tiles: Sequence[TileSource]) -> bool:
+        """Whether a view is of the tree that was followed; where it is not, that is found."""
+        own_first = [view.place.source, *tiles] if view.place.role is not Role.WITNESS else tiles
+        try:
+            fork = await views.compare(self._followed.view, self._own, view, own_first, self._keys)
+        except READ_ERRORS as error:
+            # A witness may be ahead of what the log serves by a moment, and nothing is wrong.
+            if view.place.role is not Role.WITNESS:
+                what = (
+                    f"does not show that its {view.checkpoint.size} entries continue the {self._followed.signed} seen"
+                )
+                self._standing(Kind.BROKEN, _named(view.place), f"{what}: {error}")
+            return False
+        if fork is None:
+            return True
+        self._convict(view, fork)
+        return False
+
+    def _convict(self, view: View, fork: ForkProof) -> None:
+        where = _named(view.place)
+        text = f"the log signed two trees: {where} shows one of size {view.checkpoint.size} that is not the one seen"
+        finding = Finding(Kind.FORK, self._followed.origin, where, cut(text))
+        kept = None if self._state.ledger.known(finding.id) else self._folder.keep(fork)
+        self._advance(self._followed, [replace(finding, evidence=kept)])
+
+    def _standing(self, kind: Kind, about: str, text: str) -> None:
+        self._look.standing.append(Finding(kind, self._followed.origin, about, cut(text), standing=True))
+
+    def _judge_views(self, target: View | None, good: Sequence[View]) -> None:
+        """Who is silent, behind, old or not cosigned."""
+        for view in self._look.views:
+            if view.seen is None:
+                silent = isinstance(view.trouble, UnavailableError) or not isinstance(
+                    view.trouble, MalformedError | VerificationError
+                )
+                self._standing(Kind.UNREACHABLE if silent else Kind.UNREADABLE, _named(view.place), str(view.trouble))
+                self._look.troubles.append(f"{_named(view.place)}: {view.trouble}")
+            elif view.checkpoint.size < self._followed.signed:
+                self._judge_smaller(view)
+        self._judge_age(target, good)
+
+    def _judge_smaller(self, view: View) -> None:
+        shown, seen = view.checkpoint.size, self._followed.signed
+        if view.place.role is Role.LOG:
+            self._standing(
+                Kind.ROLLBACK, _named(view.place), f"the log shows {shown} entries, and showed {seen} before"
+            )
+        elif self._now - view.cosigned > self._settings.behind:
+            since = f", cosigned {self._now - view.cosigned} s ago" if view.cosigned else ""
+            self._standing(Kind.BEHIND, _named(view.place), f"has {shown} of {seen} entries{since}")
+
+    def _judge_age(self, target: View | None, good: Sequence[View]) -> None:
+        policy = self._policy
+        if policy.quorum == NONE:
+            return  # nobody tells a time
+        times = [time for view in good if view.seen is not None and (time := quorum_since(view.seen, policy))]
+        if target is not None and target.seen is not None and quorum_since(target.seen, policy) is None:
+            missing = _missing(policy, set(target.seen.cosignatures))
+            self._standing(Kind.NOT_WITNESSED, "", f"the log's checkpoint of size {target.checkpoint.size}: {missing}")
+        if self._followed.note:
+            kept = quorum_since(read_checkpoint(self._followed.note, policy), policy)
+            times += [kept] if kept is not None else []
+        newest = max(times, default=None)
+        if newest is not None and self._now - newest > self._settings.max_age:
+            text = f"no quorum has cosigned since {datetime.fromtimestamp(newest, UTC):%Y-%m-%dT%H:%M:%SZ}"
+            self._standing(Kind.STALLED, "", text)
+
+    # -- entries ------------------------------------------------------------------------------------------------------
+
+    async def _follow(self, target: View) -> None:
+        head, source = target.checkpoint, _Joined(self._own, target.place.source)
+        try:
+            if head.size >= self._followed.size:
+                async for _ in self._hash(target, source):
+                    await self._map(source)
+            else:
+                await self._map(source)
+        except READ_ERRORS as error:
+            kind = Kind.UNREACHABLE if isinstance(error, UnavailableError) else Kind.BROKEN
+            self._standing(kind, _named(target.place), str(error))
+            self._look.troubles.append(str(error))
+
+    async def _hash(self, target: View, source: _Joined) -> AsyncIterator[None]:
+        """Hashes the new entries again, a portion at a time. Raises READ_ERRORS; yields after each commit."""
+        head = target.checkpoint
+        reader = LogReader(target.place.source, head.size, head.root)
+        await self._drop_unsigned(reader)
+        tree = self._own.resume(self._followed.size, self._followed.root)
+        while True:
+            before = tree.size
+            source.held.clear()
+            await _grow(tree, target.place.source, head.size, source.held)
+            root = tree.root()
+            # A portion's end is in the signed tree, or nothing of it is believed.
+            signed = head.root if tree.size == head.size else (await reader.prove_consistency(tree.size))[0]
+            if tree.size and root != signed:
+                await _explain(reader, before, tree.size)
+                raise VerificationError(
+                    f"the log's entries up to {tree.size} do not lead to its root",
+                    expected=signed.hex(),
+                    actual=root.hex(),
+                )
+            await self._settle(tree, target.place.source)
+            tree.cut()
+            self._own.write(tree.taken())
+            after = replace(self._followed, size=tree.size, root=root)
+            if tree.size == head.size and head.size >= self._followed.signed:
+                after = replace(after, note=target.note, signed=head.size, signed_root=head.root)
+            if after != self._followed:
+                self._advance(after)
+                self._step("hashed")
+            self._progress("hashed", tree.size - before)
+            yield
+            if tree.size == head.size:
+                return
+
+    async def _drop_unsigned(self, reader: LogReader) -> None:
+        """What was hashed of a checkpoint that was not reached may be of another tree: then it goes."""
+        before = self._followed
+        if not before.signed < before.size <= reader.size:
+            return
+        whole = before.size == reader.size
+        root = reader.root if whole else (await reader.prove_consistency(before.size))[0]
+        if root != before.root:
+            after = replace(before, size=before.signed, root=before.signed_root, mapped=0, rules=b"")
+            self._state.forget_rules(before, after, self._now, [])
+            self._look.followed = after
+
+    async def _settle(self, tree: Rehash, source: TileSource) -> None:
+        """The hash tiles that the log serves are those that follow from its entries. Raises VerificationError."""
+        due = tree.taken()
+        served = await asyncio.gather(*(source.tile(tile) for tile, _ in due))
+        for (tile, expected), actual in zip(due, served, strict=True):
+            if actual != expected:
+                raise VerificationError(f"{source.name}/{tile.path} is not the tile that follows from the entries")
+        self._own.write(due)
+
+    async def _map(self, source: _Joined) -> None:
+        """Shows the rules what was hashed. Raises READ_ERRORS."""
+        start, end = self._followed.mapped, self._followed.size
+        if start >= end:
+            return
+        reader = LogReader(source, end, self._followed.root)
+        ours = await self._is_our_kind(reader)
+        if not ours and not self._settings.watched:
+            self._advance(replace(self._followed, mapped=end))
+            return
+        rules, pending = self._rules(), dict[bytes, bytes]()
+        in_force = self._state.effective(pending)
+        events, effects = list[Finding](), list[Effect]()
+        done = start
+        async for index, entry in reader.entries(start, end):
+            mapped = map_entry(entry, index, in_force) if ours else None
+            events += rules.observe(index, entry, mapped, in_force if ours else None)
+            if mapped is not None and mapped.effect is not None:
+                effects.append(mapped.effect)
+                key, value = mapped.effect.row
+                pending[key] = value
+            if index + 1 == end or len(events) >= EVENTS or index + 1 - done >= ENTRIES:
+                self._advance(replace(self._followed, mapped=index + 1, rules=rules.dump()), events, effects=effects)
+                self._step("mapped")
+                self._progress("mapped", index + 1 - done)
+                events, effects, done = [], [], index + 1
+                pending.clear()
+            if index % WIDTH == 0:
+                await asyncio.sleep(0)  # others have their turn
+
+    async def _is_our_kind(self, reader: LogReader) -> bool:
+        """Whether the log begins with a log policy of its own: only then its entries have a meaning here."""
+        if self._followed.mapped:
+            return self._state.effective({}).log_policy() is not None
+        try:
+            first = admit.classify(await reader.entry(0)).predicate
+        except MalformedError:
+            return False
+        return isinstance(first, LogPolicyPredicate) and first.log == self._followed.origin
+
+
+async def _grow(tree: Rehash, source: TileSource, size: int, held: dict[Bundle, bytes]) -> None:
+    """Takes the next portion of entries, a few bundles fetched ahead."""
+    end = min(size, (tree.size // WIDTH + PORTION) * WIDTH)
+    wanted = bundles(tree.size, end)
+    taken = 0
+    tasks: list[tuple[Bundle, asyncio.Task[bytes]]] = []
+    try:
+        while (wanted or tasks) and taken < PORTION_BYTES:
+            while wanted and len(tasks) < AHEAD:
+                tasks.append((wanted[0], asyncio.ensure_future(source.bundle(wanted.pop(0)))))
+            bundle, task = tasks.pop(0)
+            data = await task
+            tree.bundle(data, bundle.width)
+            held[bundle] = data
+            taken += len(data)
+    finally:
+        for _, task in tasks:
+            task.cancel()
+
+
+async def _explain(reader: LogReader, start: int, end: int) -> None:
+    """Reads the portion entry by entry: raises what is wrong with the first that is."""
+    async for _ in reader.entries(start, end):
+        pass
+
+
+def _missing(policy: Policy, cosigned: set[str]) -> str:
+    try:
+        policy.check_quorum(cosigned)
+    except TeelogError as error:
+        return str(error)
+    return "the times of its cosignatures are not known"
+
+
+def _named(place: Place) -> str:
+    return place.role.value if place.role is Role.LOG else f"{place.role} {place.name}"
