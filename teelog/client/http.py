@@ -271,14 +271,14 @@ def _error(url: str, status: int, headers: Mapping[str, str], problem: Problem) 
         words = f"{problem.pointer}: {words}"
     if status in _BUSY or status >= 500:
         return UnavailableError(
-            f"{url} cannot answer now: {status} {words}", actual=problem.actual, retry_after=_retry_after(headers)
+            f"{url} cannot answer now: {status} {words}", actual=problem.actual, retry_after=retry_after(headers)
         )
     if status >= 400:
         return Refusal(f"{url} refused: {status} {words}", status, problem)
     return MalformedError(f"{url} gives an answer that does not belong here", expected="200", actual=status)
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
+def retry_after(headers: Mapping[str, str]) -> float | None:
     """Retry-After in seconds; a date, as any other text, counts as none."""
     text = headers.get("Retry-After", "")
     return min(float(text), MAX_WAIT) if text.isascii() and text.isdigit() and len(text) <= 9 else None

@@ -70,6 +70,11 @@ class LogReader:
         root = rfc6962.root(old_size, self._tree.read)
         return root, rfc6962.prove_consistency(old_size, self.size, self._tree.read)
 
+    async def prove_subtree(self, start: int, end: int, size: int) -> list[bytes]:
+        """The proof of [start, end) in the tree of this log's first ``size`` entries. Requires size <= self.size."""
+        await self._load([node for low, high in subtree.ranges(start, end, size) for node in subtree.nodes(low, high)])
+        return subtree.prove(start, end, size, self._tree.read)
+
     async def entry(self, index: int) -> bytes:
         """The exact bytes of entry ``index``."""
         self._check(index)

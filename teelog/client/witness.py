@@ -6,7 +6,7 @@ import asyncio
 
 import aiohttp
 
-from teelog.client.http import MAX_WAIT, reason
+from teelog.client.http import reason, retry_after
 from teelog.errors import MalformedError, RefusedError, UnavailableError
 from teelog.tlog import note
 from teelog.tlog.witness import (
@@ -33,9 +33,10 @@ class Inconsistent(RefusedError):
 
 
 async def add_checkpoint(
-    session: aiohttp.ClientSession, url: str, request: AddCheckpoint, timeout: float
+    session: aiohttp.ClientSession, url: str, request: AddCheckpoint, timeout: float, *, may_be_empty: bool = False
 ) -> tuple[note.Signature, ...]:
     """The lines of a 200 answer. url: the submission prefix. timeout: seconds for the whole exchange.
+    may_be_empty: a mirror's answer has lines only where it is a witness too.
 
     Raises SizeConflict, Inconsistent, RefusedError (another 4xx), UnavailableError (network, 5xx, or 429 with
     ``retry_after``), MalformedError (an answer that no honest witness gives).
@@ -48,7 +49,9 @@ async def add_checkpoint(
                 headers={"Content-Type": "application/octet-stream", "Accept-Encoding": "identity"},
                 allow_redirects=False,
             ) as response:
-                body = await _read(response)
+                body = await read_answer(response, MAX_ANSWER)
+                if may_be_empty and response.status == 200 and not body:
+                    return ()
                 return _answer(url, response, body)
     except TimeoutError as error:
         raise UnavailableError(f"no answer in time from {url}") from error
@@ -56,12 +59,13 @@ async def add_checkpoint(
         raise UnavailableError(f"cannot reach {url}", actual=reason(error)[:200]) from error
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    parts, left = [], MAX_ANSWER
+async def read_answer(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """The body, of at most ``limit`` bytes. Raises MalformedError."""
+    parts, left = [], limit
     async for chunk in response.content.iter_chunked(16_384):
         left -= len(chunk)
         if left < 0:
-            raise MalformedError("answer is too long", expected=f"at most {MAX_ANSWER} bytes")
+            raise MalformedError("answer is too long", expected=f"at most {limit} bytes")
         parts.append(chunk)
     return b"".join(parts)
 
@@ -79,12 +83,7 @@ def _answer(url: str, response: aiohttp.ClientResponse, body: bytes) -> tuple[no
     if status == 422:
         raise Inconsistent(f"{url} finds the checkpoint inconsistent", status=422, actual=actual)
     if status in (408, 425, 429) or status >= 500:
-        raise UnavailableError(f"{url} cannot answer now", actual=actual, retry_after=_retry_after(response))
+        raise UnavailableError(f"{url} cannot answer now", actual=actual, retry_after=retry_after(response.headers))
     if status >= 400:
         raise RefusedError(f"{url} refused", status=status, actual=actual)
     raise MalformedError(f"{url} gives an answer that does not belong here", expected=200, actual=actual)
-
-
-def _retry_after(response: aiohttp.ClientResponse) -> float | None:
-    text = response.headers.get("Retry-After", "")
-    return min(float(text), MAX_WAIT) if text.isascii() and text.isdigit() and len(text) <= 9 else None
