@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import click
 
 import teelog
-from teelog.cli import files, keyref, online, output, publish
-from teelog.cli import policy as policies
+from teelog.cli import files, keyref, output, result_publish
 from teelog.errors import ConfigError, MalformedError
 from teelog.keys import PublicKey
 from teelog.statement import dsse, ear, ear_token
@@ -136,38 +134,4 @@ def _utc(seconds: int) -> str:
     return utc(seconds)
 
 
-@group.command("publish")
-@click.argument("file", metavar="RESULT", type=click.Path(dir_okay=False))
-@policies.policy_option
-@click.option("--out", metavar="PROOF", required=True, help="Where to write the proof, RESULT.tlog-proof.")
-@online.url_option
-@online.timeout_option
-@online.state_option
-@click.option("--entry-out", metavar="FILE", help="Where a re-encoded file goes.  [default: RESULT.jws]")
-@output.json_option
-def publish_command(
-    file: str,
-    policy_file: str,
-    out: str,
-    url: str | None,
-    timeout: float,
-    state_folder: Path | None,
-    entry_out: str | None,
-) -> None:
-    """Publish the attestation result in RESULT and write its proof, once the policy accepts it.
-
-    Its issuer is a namespace of the log, and its key holds the role `result` there. By default a log takes no result
-    that holds raw evidence, a nonce or a chip id.
-
-    Example: teelog result publish result.jwt --policy policy.txt --out result.tlog-proof
-    """
-    data = files.read(file, dsse.MAX_FILE, "result")
-    entry = ear_token.canonical(data)
-    made = publish.read(entry, file)
-    if made.token is None:
-        raise MalformedError(f"{file} is no attestation result", expected="a JWT", actual=made.statement.kind)
-    if entry != data:
-        file = entry_out or f"{file}.jws"
-        output.write_file(file, entry, MODE)
-        output.note(f"{file} holds the result as it is logged: keep it, the proof is for its exact bytes")
-    publish.hand_over(made, file, policy_file, out, url=url, timeout=timeout, state_folder=state_folder)
+group.add_command(result_publish.command)
