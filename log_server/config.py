@@ -87,6 +87,17 @@ class Index(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     nice: int = 10
 
 
+class MirrorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A mirror that what is published is pushed to. url: its submission prefix. vkey: its key, or a list of its keys.
+
+    index: the index log is pushed too, which the mirror has to know as a log of its own.
+    """
+
+    url: str
+    vkey: str | tuple[str, ...]
+    index: bool = False
+
+
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     origin: str
     intervals: Intervals = Intervals()
@@ -95,6 +106,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     disk: Disk = Disk()
     admission: Admission = Admission()
     index: Index = Index()
+    mirror: tuple[MirrorSettings, ...] = ()
     limits: dict[str, Any] = {}
     retention: dict[str, Any] = {}
 
@@ -109,6 +121,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     disk: Disk = Disk()
     admission: Admission = Admission()
     index: Index = Index()
+    mirror: tuple[MirrorSettings, ...] = ()
     limits: Limits = Limits()
     retention: Retention = Retention()
 
@@ -150,6 +163,7 @@ def parse(data: bytes, where: str = NAME) -> Config:
         disk=file.disk,
         admission=file.admission,
         index=file.index,
+        mirror=file.mirror,
         limits=_table(file.limits, Limits, "limits", where),
         retention=_table(file.retention, Retention, "retention", where),
     )
@@ -240,4 +254,9 @@ private_results = @PRIVATE@    # likewise
 [limits]
 
 [retention]
+
+# [[mirror]]    # one for each
+# url = "https://mirror.example"
+# vkey = "VKEY"
+# index = false
 """

@@ -87,7 +87,9 @@ class Metrics:
             found[0].observe(seconds)
 
     def watch(self, status: Callable[[], Mapping[str, Any]]) -> None:
-        """status: ``Writer.status``, with ``published_age_s`` and ``index`` (``IndexProcess.status``) beside it."""
+        """status: ``Writer.status``, with ``published_age_s``, ``index`` (``IndexProcess.status``) and ``mirrors``
+        (``Mirroring.status``) beside it.
+        """
         self.registry.register(_Status(status))
 
     def exposition(self) -> bytes:
@@ -127,12 +129,27 @@ class _Status(Collector):
             if status.get(key) is not None:
                 yield GaugeMetricFamily(name, text, float(status[key]))
         yield from _witnesses("teelog", status.get("witnesses", ()))
+        yield from _mirrors(status.get("mirrors", ()))
         index = status.get("index")
         if index is not None:
             index = index | {"lag": max(0, (status.get("published_size") or 0) - index["input_size"])}
             for key, (name, text) in _INDEX_GAUGES.items():
                 yield GaugeMetricFamily(name, text, float(index[key]))
             yield from _witnesses("teelog_index", index["witnesses"])
+
+
+def _mirrors(mirrors: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
+    if not mirrors:
+        return
+    sizes = GaugeMetricFamily("teelog_mirror_size", "Entries that a mirror holds", labels=["mirror"])
+    failing = GaugeMetricFamily("teelog_mirror_failing", "1 while pushing to a mirror fails", labels=["mirror"])
+    alarms = GaugeMetricFamily("teelog_mirror_alarm", "1 for a mirror that is not asked any more", labels=["mirror"])
+    for mirror in mirrors:
+        if mirror["size"] is not None:
+            sizes.add_metric([mirror["name"]], float(mirror["size"]))
+        failing.add_metric([mirror["name"]], 1.0 if mirror["failure"] else 0.0)
+        alarms.add_metric([mirror["name"]], 1.0 if mirror["alarm"] else 0.0)
+    yield from (sizes, failing, alarms)
 
 
 def _witnesses(prefix: str, witnesses: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:

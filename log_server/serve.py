@@ -18,6 +18,7 @@ from concurrent.futures import Future
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -36,6 +37,7 @@ from teelog.log_server.index import process as index_process
 from teelog.log_server.index.process import IndexProcess, Task
 from teelog.log_server.limits import Limits
 from teelog.log_server.metrics import FrontMetrics, Metrics
+from teelog.log_server.mirroring import Mirroring
 from teelog.log_server.pool_socket import PoolServer, SocketPool
 from teelog.log_server.read import Directory
 from teelog.log_server.seams import Pool, RolledBack
@@ -121,19 +123,19 @@ async def _serve(served: Served, listening: socket.socket, crew: Crew | None) ->
         writer = Writer.open(served.path, served.policy, served.config)
         stack.push_async_callback(writer.close)
         check_raw(writer, served.config)
+        mirroring = Mirroring(writer.directory, served.config, index=index is not None)
+        stack.push_async_callback(mirroring.close)
         metrics = Metrics([item.name for item in writer.cosigners.witnesses])
-        metrics.watch(
-            lambda: (
-                writer.status() | {"published_age_s": _age(writer), "index": None if index is None else index.status()}
-            )
-        )
+        metrics.watch(lambda: writer.status() | beside(writer, index, mirroring))
         writer.sequencer.sealed = metrics.sealed
         writer.cosigners.answered = metrics.cosigned
         loop = asyncio.get_running_loop()
         writer.sequencer.stopped.add_done_callback(lambda end: loop.call_soon_threadsafe(_stopped, end, stopping))
         if index is not None:
             follow(index, writer)
+        writer.sequencer.published = mirroring.after(writer.sequencer.published)
         writer.start()
+        mirroring.start()
         await _until_open(writer, stopping)
         front = await start_front(stack, writer.pool, served.path, served.config, served.info, metrics)
         bound_admin = await start_admin(stack, writer, metrics, front, served.admin_listen, index)
@@ -150,6 +152,15 @@ async def _serve(served: Served, listening: socket.socket, crew: Crew | None) ->
         crew.check()
     if writer.sequencer.stopped.done():
         writer.sequencer.stopped.result()
+
+
+def beside(writer: Writer, index: IndexProcess | None, mirroring: Mirroring) -> dict[str, Any]:
+    """What the metrics show beside the writer's own status."""
+    return {
+        "published_age_s": _age(writer),
+        "index": None if index is None else index.status(),
+        "mirrors": mirroring.status(),
+    }
 
 
 async def _start_crew(

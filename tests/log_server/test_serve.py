@@ -58,11 +58,15 @@ class Log:
 
 @pytest.fixture
 def log(tmp_path: Path) -> Log:
-    path = tmp_path / "LOG"
+    return new_log(tmp_path)
+
+
+def new_log(folder: Path) -> Log:
+    path = folder / "LOG"
     created = create(path, make.LOG, SystemClock())
     config = (path / "log.toml").read_text().replace("# batch_ms = 250", "batch_ms = 20")
     (path / "log.toml").write_text(config.replace("# checkpoint_ms = 1000", "checkpoint_ms = 20"))
-    policy = tmp_path / "policy.txt"
+    policy = folder / "policy.txt"
     vkeys = [str(key) for key in created.vkeys]
     policy.write_text("".join(f"log {key}\n" for key in vkeys) + "quorum none\n")
     return Log(path, policy, vkeys)
