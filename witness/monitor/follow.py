@@ -30,7 +30,7 @@ from teelog.tlog.fork import ForkProof
 from teelog.tlog.policy import NONE, Policy, quorum_since, read_checkpoint
 from teelog.tlog.tiles import WIDTH, Bundle, Tile
 from teelog.witness.monitor import views
-from teelog.witness.monitor.finding import Finding, Kind, cut
+from teelog.witness.monitor.finding import Alert, Finding, Kind, cut
 from teelog.witness.monitor.folder import Folder
 from teelog.witness.monitor.hashes import HashFiles, bundles
 from teelog.witness.monitor.known import read_known
@@ -51,13 +51,17 @@ CheckIndex = Callable[["Follower", View], Awaitable[None]]
 
 @dataclass(slots=True)
 class Look:
-    """What one look saw. troubles: what could not be looked at, for people."""
+    """What one look saw. troubles: what could not be looked at, for people.
+
+    open_alerts: of the ledger, after the last of several looks.
+    """
 
     followed: Followed
     views: list[View] = field(default_factory=list)
     events: list[Finding] = field(default_factory=list)
     standing: list[Finding] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
+    open_alerts: list[Alert] = field(default_factory=list)
 
 
 class _Joined:
@@ -105,6 +109,7 @@ class Follower:
         self._own = folder.hashes
         self._keys = tuple(log.key for log in self._policy.logs)
         self._look = Look(state.followed())
+        self._convicted: list[View] = []
         if self._policy.origins()[0] != self._followed.origin:
             raise ConfigError(
                 "the monitor's folder is of another log than its policy",
@@ -113,12 +118,24 @@ class Follower:
             )
 
     @property
-    def _followed(self) -> Followed:
+    def followed(self) -> Followed:
+        """How far it has come by now."""
         return self._look.followed
 
-    async def look(
-        self, places: Sequence[Place], check_index: CheckIndex | None = None
-    ) -> Look:
+    _followed = followed
+
+    def add(self, findings: Sequence[Finding]) -> None:
+        """Takes what was found beside the log itself."""
+        self._look.standing += [finding for finding in findings if finding.standing]
+        events = [finding for finding in findings if not finding.standing]
+        if events:
+            self._advance(self._followed, events)
+
+    def joined(self, view: View) -> TileSource:
+        """The followed tree: hashes from here, entries from where ``view`` comes from."""
+        return _Joined(self._own, view.place.source)
+
+    async def look(self, places: Sequence[Place], check_index: CheckIndex | None = None) -> Look:
         """Looks once. places: the log first. Raises ConfigError, OSError, sqlite3.Error; all else is found, not raised.
 
         check_index: awaited with the view that was followed; adds to what was found.
@@ -198,6 +215,7 @@ class Follower:
         return False
 
     def _convict(self, view: View, fork: ForkProof) -> None:
+        self._convicted.append(view)
         where = _named(view.place)
         text = f"the log signed two trees: {where} shows one of size {view.checkpoint.size} that is not the one seen"
         finding = Finding(Kind.FORK, self._followed.origin, where, cut(text))
@@ -216,7 +234,7 @@ class Follower:
                 )
                 self._standing(Kind.UNREACHABLE if silent else Kind.UNREADABLE, _named(view.place), str(view.trouble))
                 self._look.troubles.append(f"{_named(view.place)}: {view.trouble}")
-            elif view.checkpoint.size < self._followed.signed:
+            elif view not in self._convicted and view.checkpoint.size < self._followed.signed:
                 self._judge_smaller(view)
         self._judge_age(target, good)
 

@@ -103,4 +103,5 @@ class HashFiles:
 
 def bundles(start: int, end: int) -> list[tiles.Bundle]:
     """The bundles that hold entries [start, end), each as wide as a tree of ``end`` entries has it."""
-    return [Bundle(number, min(WIDTH, end - number * WIDTH)) for number in range(start // WIDTH, -(-end // WIDTH))]
+    numbers = range(start // WIDTH, -(-end // WIDTH)) if start < end else ()
+    return [Bundle(number, min(WIDTH, end - number * WIDTH)) for number in numbers]

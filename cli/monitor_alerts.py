@@ -1,0 +1,81 @@
+"""`teelog monitor alerts`: what a monitor has found."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from teelog.cli import output
+from teelog.cli.monitor_setup import MONITOR
+from teelog.cli.proof import utc
+from teelog.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from teelog.witness.monitor.finding import Alert
+    from teelog.witness.monitor.state import Followed
+
+
+@click.command()
+@MONITOR
+@click.option(
+    "--after", type=click.IntRange(min=0), default=0, metavar="NUMBER", help="Only those above it."
+)
+@click.option("--open", "only_open", is_flag=True, help="Only those that are not over.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=1_000, show_default=True, metavar="N")
+@output.json_option
+def alerts(monitor: Path, after: int, only_open: bool, limit: int) -> None:
+    """Show what the monitor has found, also while it runs, and how far it has looked.
+
+    No alert means that nothing was found as far as it has looked, and no more.
+
+    Example: teelog monitor alerts M --after 12 --json
+    """
+    from teelog.witness.monitor import form
+    from teelog.witness.monitor.folder import Folder
+    from teelog.witness.monitor.state import State
+
+    try:
+        state = State.open(Folder(monitor).state, writer=False)
+        try:
+            followed = state.followed()
+            found = list(state.ledger.alerts(after, only_open=only_open, limit=limit))
+            troubles = state.troubles()
+        finally:
+            state.close()
+    except sqlite3.Error as error:
+        raise UnavailableError(f"{monitor} cannot be read", actual=str(error)) from error
+    lines = [line for alert in found for line in _lines(monitor, alert)]
+    lines += [f"untold      {sink} since {utc(since)}: {cause}" for sink, (since, cause) in troubles.items()]
+    output.result(
+        [*lines, looked_line(followed)],
+        {
+            "schema": "teelog-monitor-alerts/v1",
+            "alerts": [form.document(alert, followed) for alert in found],
+            "looked": form.looked(followed),
+            "untold": [{"outlet": sink, "since": since, "cause": cause} for sink, (since, cause) in troubles.items()],
+        },
+    )
+
+
+def _lines(monitor: Path, alert: Alert) -> list[str]:
+    found = alert.finding
+    over = "" if alert.cleared_at is None else f", over since {utc(alert.cleared_at)}"
+    where = "" if found.index is None else f" entry {found.index}"
+    about = f"{found.severity} {found.kind} {found.about or found.log}{where}{over}"
+    lines = [
+        f"{alert.number:<6} {utc(alert.first_at)}  {about}",
+        f"       {found.text}",
+    ]
+    if found.evidence:
+        lines.append(f"       teelog fork verify {monitor / 'evidence' / found.evidence}")
+    return lines
+
+
+def looked_line(followed: Followed) -> str:
+    """How far the monitor has looked, for people."""
+    if not followed.read_at:
+        return f"looked      never yet at {followed.origin}"
+    return f"looked      at {followed.signed} entries of {followed.origin}, last read {utc(followed.read_at)}"

@@ -1,0 +1,43 @@
+"""An alert as it leaves: ``teelog-alert/v1`` (docs/formats/monitor-alert.md)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from teelog.witness.monitor.finding import Alert
+from teelog.witness.monitor.state import Followed
+
+SCHEMA = "teelog-alert/v1"
+
+
+def document(alert: Alert, followed: Followed) -> dict[str, Any]:
+    """The alert, and how far the monitor had looked when this was made: silence about what lies beyond says nothing."""
+    found = alert.finding
+    return {
+        "schema": SCHEMA,
+        "number": alert.number,
+        "id": found.id,
+        "kind": found.kind.value,
+        "severity": found.severity.value,
+        "log": found.log,
+        "about": found.about,
+        "index": found.index,
+        "text": found.text,
+        "evidence": found.evidence,
+        "first_at": alert.first_at,
+        "last_at": alert.last_at,
+        "cleared_at": alert.cleared_at,
+        "looked": looked(followed),
+    }
+
+
+def looked(followed: Followed) -> dict[str, Any]:
+    """How far: entries of the newest checkpoint that was read to its end, entries judged, times in POSIX seconds."""
+    return {
+        "log": followed.origin,
+        "size": followed.signed,
+        "root": followed.signed_root.hex(),
+        "judged": followed.mapped,
+        "at": followed.looked_at,
+        "read_at": followed.read_at,
+    }

@@ -1,0 +1,137 @@
+"""A monitor's life: look, tell, wait; the folder's settings read again before each look."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from teelog.client.http import HttpClient, check_url
+from teelog.client.source import DirectorySource, HttpSource, TileSource, is_url, public_directory
+from teelog.errors import TeelogError
+from teelog.witness.monitor import settings as files
+from teelog.witness.monitor import views
+from teelog.witness.monitor.folder import FEED, Folder
+from teelog.witness.monitor.follow import Follower, Look, Progress
+from teelog.witness.monitor.index_follow import IndexFollower
+from teelog.witness.monitor.outlets import Outlets, write_feed
+from teelog.witness.monitor.settings import Settings
+from teelog.witness.monitor.state import State
+from teelog.witness.monitor.views import Place, Role, View
+
+HTTP_SECONDS = 30.0  # for one file of a log
+TELL_SECONDS = 30.0  # for the outlets, after the last look
+
+
+@dataclass(slots=True)
+class Clock:
+    """Time as it passes; tests give their own."""
+
+    now: Callable[[], int] = lambda: int(time.time())
+    monotonic: Callable[[], float] = time.monotonic
+
+
+@asynccontextmanager
+async def places(settings: Settings, seconds: float = HTTP_SECONDS) -> AsyncIterator[list[Place]]:
+    """Where the log can be seen: itself first, then its mirrors, then its witnesses. Raises ConfigError."""
+    policy = settings.main()
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(HttpClient(seconds))
+        found = [Place(Role.LOG, policy.origins()[0], _source(http, settings.place))]
+        found += [Place(Role.MIRROR, mirror, _source(http, mirror)) for mirror in settings.mirrors]
+        asked = await stack.enter_async_context(HttpClient(views.WITNESS_SECONDS))
+        yield [*found, *views.witness_places(asked, policy, policy.origins()[0])]
+
+
+def _source(http: HttpClient, place: str) -> TileSource:
+    return HttpSource(http, place) if is_url(place) else DirectorySource(public_directory(Path(place)))
+
+
+async def look(
+    folder: Folder,
+    state: State,
+    settings: Settings,
+    now: int,
+    progress: Progress = lambda _what, _count: None,
+    step: Callable[[str], object] = lambda _: None,
+) -> Look:
+    """Looks once, and keeps what was found. Raises ConfigError, OSError, sqlite3.Error."""
+    follower = Follower(folder, state, settings, now, progress, step)
+    async with places(settings) as found:
+        index = None
+        if settings.index_policy is not None:
+            async with HttpClient(HTTP_SECONDS) as http:
+                url = check_url(settings.place) if is_url(settings.place) else None
+                root = settings.place.rstrip("/")
+                inner = HttpSource(http, f"{root}/index") if url else _index_directory(root)
+                follow = IndexFollower(folder, settings, url, now)
+
+                async def index(each: Follower, view: View) -> None:
+                    each.add(await follow.look(each.followed, view, each.joined(view), inner))
+
+                return await follower.look(found, index)
+        return await follower.look(found, index)
+
+
+def _index_directory(root: str) -> TileSource:
+    return DirectorySource(public_directory(Path(root)) / "index")
+
+
+class Monitor:
+    """The loop. interval: seconds between two looks. polls: looks before it ends, None: for ever.
+
+    said: called after each look, with what it saw or why it could not be made. wait: returns after so many seconds, or
+    at once with True when it is to stop.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        state: State,
+        clock: Clock,
+        said: Callable[[Look | TeelogError], object],
+        wait: Callable[[float], Awaitable[bool]],
+        progress: Progress = lambda _what, _count: None,
+        step: Callable[[str], object] = lambda _: None,
+    ) -> None:
+        self._folder = folder
+        self._state = state
+        self._clock = clock
+        self._said = said
+        self._wait = wait
+        self._progress = progress
+        self._step = step
+        self.outlets = Outlets(folder, state, clock.now, clock.monotonic)
+
+    async def run(self, interval: float, polls: int | None = None) -> None:
+        """Raises ConfigError at the first look; later ones are told and tried again. OSError, sqlite3.Error end it."""
+        done = 0
+        try:
+            while True:
+                settings = await self._look(first=done == 0)
+                if settings is not None:
+                    self.outlets.start(settings)
+                done += 1
+                if polls is not None and done >= polls:
+                    await self.outlets.settle(TELL_SECONDS)
+                    return
+                if await self._wait(interval):
+                    return
+        finally:
+            await self.outlets.stop()
+
+    async def _look(self, *, first: bool) -> Settings | None:
+        try:
+            settings = files.read(self._folder.path)
+            seen = await look(self._folder, self._state, settings, self._clock.now(), self._progress, self._step)
+        except TeelogError as error:
+            if first:
+                raise
+            self._said(error)
+            return None
+        if any(sink.kind == "atom" for sink in settings.sinks):
+            write_feed(self._folder.path / FEED, self._state, self._state.followed())
+        self._said(seen)
+        return settings
