@@ -378,11 +378,12 @@ async def _make(
     async with online.open_source(place, policy, mirrors) as source:
         witnessed = verify_checkpoint(await source.checkpoint(), policy)
         head = witnessed.checkpoint
+        # First: what another tree does not have is no answer about the log.
+        await online.remember(state, witnessed, source)
         reader = LogReader(source, head.size, head.root)
         for leaf in leaves:
             index = await reader.locate(leaf)
             proofs.append(TlogProof(index, tuple(await reader.prove_inclusion(index)), witnessed.note.encode()))
-        await online.remember(state, witnessed, source)
     return [
         Published(verify_proof(proof, leaf, policy), proof.encode(), False)
         for leaf, proof in zip(leaves, proofs, strict=True)

@@ -12,13 +12,19 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Reply:
-    """raw: bytes sent in place of everything else, after which the connection is closed."""
+    """raw: bytes sent in place of everything else, after which the connection is closed.
+
+    endless: sent again and again after the body, without a length, for as long as the client listens; pause: seconds
+    before each.
+    """
 
     body: bytes = b""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     raw: bytes | None = None
     hang: bool = False
+    endless: bytes = b""
+    pause: float = 0.0
 
 
 Answer = bytes | Reply | Callable[["Asked"], "bytes | Reply"]
@@ -84,10 +90,13 @@ def peer() -> Iterator[Peer]:
                 self.close_connection = True
                 return
             self.send_response(reply.status)
-            for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
+            length_header = {"Connection": "close"} if reply.endless else {"Content-Length": str(len(reply.body))}
+            for name, value in {**length_header, **reply.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(reply.body)
+            while reply.endless and not found.closing.wait(reply.pause):
+                self.wfile.write(reply.endless)
 
         do_GET = do_POST = answer
 

@@ -1,0 +1,115 @@
+"""Every reader of a log against every lie, over real HTTP: before and after it has seen the honest log.
+
+After each lie the log is honest again: nothing that the lie left behind may keep a reader from going on, and what it
+signed twice is proven from then on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from teelog.client.http import HttpClient
+from teelog.tlog.checkpoint import parse_body
+from teelog.tlog.note import parse
+from tests.client import logs
+from tests.commands import Ran, teelog
+from tests.lying import SEEN, SIZE, TILES, TRANSPORT, TREE, Lie, LyingLog, lying
+
+POLICY = ("--policy", "policy.txt")
+READERS = {
+    "monitor once": ("monitor", "once", "URL", *POLICY),
+    "log mirror": ("log", "mirror", "URL", "copy", *POLICY, "--timeout", "100ms"),
+    "proof get": ("proof", "get", "entry", "--from", "URL", *POLICY, "--out", "entry.tlog-proof"),
+}
+LIES = [(lie, False) for lie in Lie] + [(lie, True) for lie in TRANSPORT]
+NEVER = (Lie.DRIP, Lie.SILENT)
+"""What only a deadline ends."""
+
+
+class Reader:
+    """One command, again and again with the same memory."""
+
+    def __init__(self, name: str, log: LyingLog) -> None:
+        self.log = log
+        self._words = [log.url if word == "URL" else word for word in READERS[name]]
+
+    def __call__(self) -> Ran:
+        ran = teelog(*self._words)
+        assert "\x1b" not in ran.stderr + ran.text
+        assert "Traceback" not in ran.stderr
+        assert len([line for line in ran.stderr.splitlines() if line.startswith("error: ")]) == (ran.code != 0), ran
+        return ran
+
+    def lied_to(self, lie: Lie, checkpoint: bool) -> Ran:
+        self.log.tell(lie, checkpoint)
+        # Whatever else is late within this time fails as it must.
+        with patch.object(HttpClient.__init__, "__defaults__", (0.3,) if lie in NEVER else (120.0,)):
+            return self()
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LyingLog]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TEELOG_STATE", str(tmp_path / "state"))
+    with lying() as made:
+        Path("policy.txt").write_bytes(made.policy)
+        Path("entry").write_bytes(logs.entries(11)[10])
+        yield made
+
+
+def copied() -> int:
+    """Entries of the mirror's copy as it is shown, 0 if nothing is."""
+    shown = Path("copy/checkpoint")
+    return parse_body(parse(shown.read_bytes()).claimed_text()).size if shown.exists() else 0
+
+
+def expected(name: str, lie: Lie, seen: bool) -> int:
+    if lie in (Lie.FORK, Lie.REGROWN):
+        return 5 if seen else 0
+    if lie in TREE:
+        # Caches lag: what was signed before is true, and says nothing of now.
+        return 4 if name == "monitor once" and seen and lie is Lie.ROLLED_BACK else 0
+    return 4 if lie in NEVER else 1
+
+
+@pytest.mark.parametrize(("lie", "checkpoint"), LIES, ids=lambda value: value.name if isinstance(value, Lie) else "")
+@pytest.mark.parametrize("seen", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("name", READERS)
+def test_a_lie_is_refused_and_forgotten(name: str, lie: Lie, checkpoint: bool, seen: bool, log: LyingLog):
+    read = Reader(name, log)
+    if seen:
+        log.honest(SEEN)
+        assert read().code == 0
+    ran = read.lied_to(lie, checkpoint)
+    assert ran.code == expected(name, lie, seen), ran
+    if name == "log mirror" and (seen or lie not in TREE):
+        assert copied() == (SEEN if seen else 0)
+    if ran.code == 5:
+        (proof,) = Path("state/forks").iterdir()
+        assert teelog("fork", "verify", proof, *POLICY).code == 0
+    log.honest(SIZE)
+    believed = lie in (Lie.FORK, Lie.REGROWN) and not seen  # by whom it was lied to first, the truth is the second tree
+    assert read().code == (5 if believed else 0)
+
+
+@pytest.mark.parametrize("words", [("checkpoint", "verify"), ("monitor", "once")])
+def test_an_old_checkpoint_is_refused_by_who_asks_how_old_it_is(words: tuple[str, ...], log: LyingLog):
+    log.tell(Lie.OLD)
+    ran = teelog(*words, log.url, *POLICY, "--max-age", "24h")
+    assert ran.code == 1, ran
+    log.honest(SIZE)
+    assert teelog(*words, log.url, *POLICY, "--max-age", "24h").code == 0
+
+
+def test_control_every_lie_is_one(log: LyingLog):
+    """What a reader gets differs from the honest answer."""
+    log.honest(SIZE)
+    honest = dict(log.peer.answers)
+    for lie, checkpoint in LIES:
+        log.tell(lie, checkpoint)
+        assert {path for path, data in log.peer.answers.items() if data != honest.get(path)}, lie
+    assert set(TREE) | set(TILES) | set(TRANSPORT) == set(Lie)
