@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +32,8 @@ def alerts(monitor: Path, after: int, only_open: bool, limit: int) -> None:
 
     Example: teelog monitor alerts M --after 12 --json
     """
+    import sqlite3
+
     from teelog.witness.monitor import form
     from teelog.witness.monitor.folder import Folder
     from teelog.witness.monitor.state import State

@@ -28,20 +28,17 @@ from teelog.statement.index_map import map_entry
 from teelog.statement.log_policy import LogPolicyPredicate
 from teelog.tlog.fork import ForkProof
 from teelog.tlog.policy import NONE, Policy, quorum_since, read_checkpoint
-from teelog.tlog.tiles import WIDTH, Bundle, Tile
-from teelog.witness.monitor import views
+from teelog.tlog.tiles import WIDTH
+from teelog.witness.monitor import portion, views
 from teelog.witness.monitor.finding import Alert, Finding, Kind, cut
 from teelog.witness.monitor.folder import Folder
-from teelog.witness.monitor.hashes import HashFiles, bundles
 from teelog.witness.monitor.known import read_known
+from teelog.witness.monitor.portion import Joined
 from teelog.witness.monitor.rules import Rules
 from teelog.witness.monitor.settings import Settings
 from teelog.witness.monitor.state import Followed, State
 from teelog.witness.monitor.views import READ_ERRORS, Place, Role, View
 
-AHEAD = 4  # bundles fetched while one is hashed
-PORTION = 64  # bundles in a portion, at most
-PORTION_BYTES = 32 << 20  # after which a portion ends
 EVENTS = 1_000  # findings after which a portion is committed
 ENTRIES = 4_096  # entries mapped between two commits
 
@@ -62,25 +59,6 @@ class Look:
     standing: list[Finding] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
     open_alerts: list[Alert] = field(default_factory=list)
-
-
-class _Joined:
-    """Tiles that the monitor computed, entries from a place, those just read from memory."""
-
-    def __init__(self, own: HashFiles, place: TileSource) -> None:
-        self._own = own
-        self._place = place
-        self.name = place.name
-        self.held: dict[Bundle, bytes] = {}
-
-    async def checkpoint(self) -> bytes:
-        return await self._place.checkpoint()
-
-    async def tile(self, tile: Tile) -> bytes:
-        return await self._own.tile(tile)
-
-    async def bundle(self, bundle: Bundle) -> bytes:
-        return self.held.get(bundle) or await self._place.bundle(bundle)
 
 
 class Follower:
@@ -133,7 +111,7 @@ class Follower:
 
     def joined(self, view: View) -> TileSource:
         """The followed tree: hashes from here, entries from where ``view`` comes from."""
-        return _Joined(self._own, view.place.source)
+        return Joined(self._own, view.place.source)
 
     async def look(self, places: Sequence[Place], check_index: CheckIndex | None = None) -> Look:
         """Looks once. places: the log first. Raises ConfigError, OSError, sqlite3.Error; all else is found, not raised.
@@ -267,7 +245,7 @@ class Follower:
     # -- entries ------------------------------------------------------------------------------------------------------
 
     async def _follow(self, target: View) -> None:
-        head, source = target.checkpoint, _Joined(self._own, target.place.source)
+        head, source = target.checkpoint, Joined(self._own, target.place.source)
         try:
             if head.size >= self._followed.size:
                 async for _ in self._hash(target, source):
@@ -279,7 +257,7 @@ class Follower:
             self._standing(kind, _named(target.place), str(error))
             self._look.troubles.append(str(error))
 
-    async def _hash(self, target: View, source: _Joined) -> AsyncIterator[None]:
+    async def _hash(self, target: View, source: Joined) -> AsyncIterator[None]:
         """Hashes the new entries again, a portion at a time. Raises READ_ERRORS; yields after each commit."""
         head = target.checkpoint
         reader = LogReader(target.place.source, head.size, head.root)
@@ -288,12 +266,12 @@ class Follower:
         while True:
             before = tree.size
             source.held.clear()
-            await _grow(tree, target.place.source, head.size, source.held)
+            await portion.grow(tree, target.place.source, head.size, source.held)
             root = tree.root()
             # A portion's end is in the signed tree, or nothing of it is believed.
             signed = head.root if tree.size == head.size else (await reader.prove_consistency(tree.size))[0]
             if tree.size and root != signed:
-                await _explain(reader, before, tree.size)
+                await portion.explain(reader, before, tree.size)
                 raise VerificationError(
                     f"the log's entries up to {tree.size} do not lead to its root",
                     expected=signed.hex(),
@@ -334,7 +312,7 @@ class Follower:
                 raise VerificationError(f"{source.name}/{tile.path} is not the tile that follows from the entries")
         self._own.write(due)
 
-    async def _map(self, source: _Joined) -> None:
+    async def _map(self, source: Joined) -> None:
         """Shows the rules what was hashed. Raises READ_ERRORS."""
         start, end = self._followed.mapped, self._followed.size
         if start >= end:
@@ -373,32 +351,6 @@ class Follower:
         except MalformedError:
             return False
         return isinstance(first, LogPolicyPredicate) and first.log == self._followed.origin
-
-
-async def _grow(tree: Rehash, source: TileSource, size: int, held: dict[Bundle, bytes]) -> None:
-    """Takes the next portion of entries, a few bundles fetched ahead."""
-    end = min(size, (tree.size // WIDTH + PORTION) * WIDTH)
-    wanted = bundles(tree.size, end)
-    taken = 0
-    tasks: list[tuple[Bundle, asyncio.Task[bytes]]] = []
-    try:
-        while (wanted or tasks) and taken < PORTION_BYTES:
-            while wanted and len(tasks) < AHEAD:
-                tasks.append((wanted[0], asyncio.ensure_future(source.bundle(wanted.pop(0)))))
-            bundle, task = tasks.pop(0)
-            data = await task
-            tree.bundle(data, bundle.width)
-            held[bundle] = data
-            taken += len(data)
-    finally:
-        for _, task in tasks:
-            task.cancel()
-
-
-async def _explain(reader: LogReader, start: int, end: int) -> None:
-    """Reads the portion entry by entry: raises what is wrong with the first that is."""
-    async for _ in reader.entries(start, end):
-        pass
 
 
 def _missing(policy: Policy, cosigned: set[str]) -> str:

@@ -66,7 +66,7 @@ def test_nothing_is_read_twice_that_was_followed(tmp_path: Path, log: IndexedLog
 def test_memory_is_bounded_by_portions_and_each_is_committed(
     tmp_path: Path, log: IndexedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("teelog.witness.monitor.follow.PORTION", 1)
+    monkeypatch.setattr("teelog.witness.monitor.portion.PORTION", 1)
     begin(log)
     log.grow(*(b"junk %d" % number for number in range(700)))
     show(log)
@@ -82,7 +82,7 @@ def test_memory_is_bounded_by_portions_and_each_is_committed(
 def test_a_kill_at_any_step_loses_no_finding_and_makes_none_twice(
     tmp_path: Path, log: IndexedLog, monkeypatch: pytest.MonkeyPatch, killed: int
 ) -> None:
-    monkeypatch.setattr("teelog.witness.monitor.follow.PORTION", 1)
+    monkeypatch.setattr("teelog.witness.monitor.portion.PORTION", 1)
     begin(log)
     log.grow(*(make.release_file(version=f"1.{number}.0") for number in range(600)))
     show(log)
@@ -260,7 +260,7 @@ def test_a_hidden_withdrawal_is_a_crime_with_its_proof(tmp_path: Path) -> None:
 def test_a_partly_read_fork_is_dropped_where_the_log_shows_another_branch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("teelog.witness.monitor.follow.PORTION", 1)
+    monkeypatch.setattr("teelog.witness.monitor.portion.PORTION", 1)
     with served() as log, served() as other:
         log.grow(*(b"entry %d" % number for number in range(700)))
         other.grow(*(b"other %d" % number for number in range(900)))

@@ -1,0 +1,60 @@
+"""The next entries of a log, a bounded portion at a time: fetched a few bundles ahead, hashed, kept until judged."""
+
+from __future__ import annotations
+
+import asyncio
+
+from teelog.client.log import LogReader
+from teelog.client.rehash import Rehash
+from teelog.client.source import TileSource
+from teelog.tlog.tiles import WIDTH, Bundle, Tile
+from teelog.witness.monitor.hashes import HashFiles, bundles
+
+AHEAD = 4  # bundles fetched while one is hashed
+PORTION = 64  # bundles in a portion, at most
+PORTION_BYTES = 32 << 20  # after which a portion ends
+
+
+class Joined:
+    """Tiles that the monitor computed, entries from a place, those just read from memory."""
+
+    def __init__(self, own: HashFiles, place: TileSource) -> None:
+        self._own = own
+        self._place = place
+        self.name = place.name
+        self.held: dict[Bundle, bytes] = {}
+
+    async def checkpoint(self) -> bytes:
+        return await self._place.checkpoint()
+
+    async def tile(self, tile: Tile) -> bytes:
+        return await self._own.tile(tile)
+
+    async def bundle(self, bundle: Bundle) -> bytes:
+        return self.held.get(bundle) or await self._place.bundle(bundle)
+
+
+async def grow(tree: Rehash, source: TileSource, size: int, held: dict[Bundle, bytes]) -> None:
+    """Takes the next portion of entries, a few bundles fetched ahead."""
+    end = min(size, (tree.size // WIDTH + PORTION) * WIDTH)
+    wanted = bundles(tree.size, end)
+    taken = 0
+    tasks: list[tuple[Bundle, asyncio.Task[bytes]]] = []
+    try:
+        while (wanted or tasks) and taken < PORTION_BYTES:
+            while wanted and len(tasks) < AHEAD:
+                tasks.append((wanted[0], asyncio.ensure_future(source.bundle(wanted.pop(0)))))
+            bundle, task = tasks.pop(0)
+            data = await task
+            tree.bundle(data, bundle.width)
+            held[bundle] = data
+            taken += len(data)
+    finally:
+        for _, task in tasks:
+            task.cancel()
+
+
+async def explain(reader: LogReader, start: int, end: int) -> None:
+    """Reads the portion entry by entry: raises what is wrong with the first that is."""
+    async for _ in reader.entries(start, end):
+        pass
