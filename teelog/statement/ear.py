@@ -236,7 +236,7 @@ def _vector(appraisal: Mapping[str, Any], name: str, where: str) -> dict[str, in
     if not isinstance(found, dict):
         raise MalformedError("not a trustworthiness vector", where=f"{where}/{name}")
     for claim, value in found.items():
-        if not isinstance(value, int) or isinstance(value, bool) or not -128 <= value <= 127:
+        if type(value) is not int or not -128 <= value <= 127:
             place = f"{where}/{name}/{strict_json.pointer_step(claim)}"
             raise MalformedError("not a trustworthiness value", where=place, expected="-128 to 127")
     return {claim: value for claim, value in found.items() if claim in CLAIMS}
@@ -252,7 +252,7 @@ def _policies(appraisal: Mapping[str, Any]) -> Iterator[str]:
 def _judged(claims: Mapping[str, Any]) -> JudgedClaim | None:
     if CLAIM not in claims:
         return None
-    where = f"/{strict_json.pointer_step(CLAIM)}"
+    where = f"/{CLAIM}"
     try:
         found = msgspec.convert(claims[CLAIM], JudgedClaim)
     except msgspec.ValidationError as error:
@@ -273,13 +273,14 @@ def _judged(claims: Mapping[str, Any]) -> JudgedClaim | None:
 def _holds_private(claims: Mapping[str, Any]) -> bool:
     """Whether ``_private`` finds anything: the places cost most of the time, and few results have one."""
     todo: list[Any] = [claims]
-    while todo:
-        value = todo.pop()
-        if isinstance(value, dict):
+    for value in todo:  # grows as it is gone through
+        if type(value) is dict:
             if not PRIVATE.isdisjoint(value):
                 return True
             value = value.values()
-        todo += [item for item in value if isinstance(item, dict | list)]
+        for item in value:
+            if type(item) is dict or type(item) is list:
+                todo.append(item)
     return False
 
 

@@ -151,6 +151,8 @@ def pointer_of(path: str) -> str:
 def pointer_step(name: str) -> str:
     """One member name as a JSON pointer component, printable ASCII only (RFC 6901 section 3 escapes)."""
     plain = name[:64].replace("~", "~0").replace("/", "~1")
+    if plain.isascii() and plain.isprintable():
+        return plain
     return "".join(c if " " <= c <= "~" else f"\\u{{{ord(c):x}}}" for c in plain)
 
 

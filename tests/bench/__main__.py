@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.bench import bundle, cold, evidence, growth, image, index, indexed, latency, replay, submit, witness
+from tests.bench import bundle, cold, evidence, growth, image, index, indexed, latency, replay, results, submit, witness
 from tests.bench.ratio import Row, Settings, progress, table
 
 Measure = Callable[[Path, Settings], list[Row]]
@@ -22,6 +22,7 @@ Measure = Callable[[Path, Settings], list[Row]]
 ROWS: dict[str, Measure] = {
     "batch": partial(submit.batch, workers=0),
     "batch-workers": partial(submit.batch, workers=2),
+    "results": results.batch,
     "post-256": partial(submit.post, connections=256, interval_ms=20, workers=0, bound=0.2),
     "post-256-workers": partial(submit.post, connections=256, interval_ms=20, workers=2, bound=0.28),
     "post-1024": partial(submit.post, connections=1_024, interval_ms=50, workers=0, bound=0.35),

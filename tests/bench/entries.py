@@ -32,7 +32,7 @@ _MARK = "0" * 64
 
 def namespace_file() -> bytes:
     """Version 0 of the namespace, for ``teelog log allow``."""
-    roles = (Role.OWNER, Role.RELEASE, Role.STATUS)
+    roles = (Role.OWNER, Role.RELEASE, Role.STATUS, Role.RESULT)
     held = namespace.Key(KEY.public.to_pem().decode(), roles, None)
     predicate = NamespacePredicate(NAMESPACE, ORIGIN, 0, None, (held,), dict.fromkeys(roles, 1))
     return dsse.sign(dsse.PAYLOAD_TYPE, namespace.payload(predicate), [KEY]).file
