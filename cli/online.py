@@ -88,6 +88,7 @@ def tell(error: UnavailableError, pause: float) -> None:
 def source(http: HttpClient, place: str | None, policy: Policy, mirrors: Sequence[str]) -> TileSource:
     """The policy's one log at ``place``, and at its mirrors. Raises ConfigError."""
     from teelog.cli import policy as policies
+    from teelog.client.cosigning import cosign_anew
     from teelog.client.places import Places, sources
     from teelog.client.source import HttpSource
 
@@ -95,7 +96,11 @@ def source(http: HttpClient, place: str | None, policy: Policy, mirrors: Sequenc
         return HttpSource(http, place)
     origin = policies.the_log(policy).key.name
     places = [*([place] if place is not None else []), *mirrors]
-    return Places([sources(http, each, origin) for each in places], policy, origin, output.warn)
+
+    async def cosign(checkpoint: bytes) -> bytes:
+        return await cosign_anew(http, policy, checkpoint)
+
+    return Places([sources(http, each, origin) for each in places], policy, origin, output.warn, cosign=cosign)
 
 
 @contextlib.asynccontextmanager

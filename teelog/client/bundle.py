@@ -5,7 +5,6 @@ Whatever is returned has been appraised as any verifier would, evidence apart.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -13,7 +12,7 @@ from teelog import bundle as bundles
 from teelog.appraisal.api import verify
 from teelog.appraisal.inputs import Expect, Seen
 from teelog.bundle import Bundle, Included
-from teelog.client import witness
+from teelog.client.cosigning import cosign_anew
 from teelog.client.http import HttpClient
 from teelog.client.index import Found, RemoteIndex, open_index
 from teelog.client.log import TileCache
@@ -21,7 +20,6 @@ from teelog.errors import (
     ConfigError,
     MalformedError,
     RefusedError,
-    SignatureError,
     TeelogError,
     UnavailableError,
     VerificationError,
@@ -29,16 +27,10 @@ from teelog.errors import (
 from teelog.index import keys
 from teelog.statement import dsse, names, status
 from teelog.statement.status import State, StatusPredicate
-from teelog.tlog import note
-from teelog.tlog.note import Signature
-from teelog.tlog.policy import NONE, Policy, verify_checkpoint
 from teelog.tlog.tiles import WIDTH
-from teelog.tlog.vkey import VerifierKey
-from teelog.tlog.witness import AddCheckpoint
 from teelog.trust import Trust
 from teelog.verdict import OF_EVIDENCE, Check, NotVerified, Outcome, Verdict
 
-WITNESS_TIMEOUT = 10.0  # seconds
 MAX_KNOWN = 65_536
 """Statement ids that ``assemble`` keeps for its caller, about 250 bytes each."""
 
@@ -360,40 +352,8 @@ async def cosign_again(http: HttpClient, trust: Trust, bundle: Bundle) -> Bundle
 
     A witness that has cosigned a larger size by now, or is not reached, leaves its line as it was.
     """
-    main = await _cosign(http, trust.main, bundle.main_checkpoint)
-    index = (
-        bundle.index_checkpoint if trust.index is None else await _cosign(http, trust.index, bundle.index_checkpoint)
-    )
+    main = await cosign_anew(http, trust.main, bundle.main_checkpoint)
+    index = bundle.index_checkpoint
+    if trust.index is not None:
+        index = await cosign_anew(http, trust.index, index)
     return replace(bundle, main_checkpoint=main, index_checkpoint=index)
-
-
-async def _cosign(http: HttpClient, policy: Policy, checkpoint: bytes) -> bytes:
-    opened = verify_checkpoint(checkpoint, replace(policy, quorum=NONE))
-    text = opened.note.text
-    bare = note.encode(text, [line.signature for line in opened.log_signatures])
-    # Old size == size: the witness signs again what it has signed last.
-    request = AddCheckpoint(opened.checkpoint.size, (), bare)
-    known = {(each.key.name, each.key.key_id): each.key for each in policy.witnesses.values()}
-    urls = dict.fromkeys(each.url for each in policy.witnesses.values() if each.url is not None)
-    answers = await asyncio.gather(*(_ask(http, url, request) for url in urls))
-    lines = {(line.signature.name, line.signature.key_id): line.signature for line in opened.note.signatures}
-    for line in (line for given in answers for line in given):
-        key = known.get((line.name, line.key_id))
-        # A line that fails would spoil the note for every reader.
-        if key is not None and _holds(key, text, line):
-            lines[line.name, line.key_id] = line
-    return note.encode(text, lines.values())
-
-
-def _holds(key: VerifierKey, text: bytes, line: Signature) -> bool:
-    try:
-        return bool(key.verify(text, line.blob))
-    except SignatureError:
-        return False
-
-
-async def _ask(http: HttpClient, url: str, request: AddCheckpoint) -> tuple[Signature, ...]:
-    try:
-        return await witness.add_checkpoint(http.session, url, request, WITNESS_TIMEOUT)
-    except TeelogError:
-        return ()

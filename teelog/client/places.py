@@ -43,6 +43,8 @@ class Places:
 
     origin: the one log meant. sources: for each place where it may lie below it, the first that has a checkpoint
     counts. told: called with a sentence where another place than the first is read, or one shows nothing that holds.
+    cosign: asks the log's witnesses to cosign a checkpoint anew: what a mirror shows has the log's line and the
+    mirror's (tlog-mirror), which make no quorum by themselves.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Places:
         origin: str,
         told: Callable[[str], None] = lambda _: None,
         grace: float = GRACE,
+        cosign: Callable[[bytes], Awaitable[bytes]] | None = None,
     ) -> None:
         if not places or not all(places):
             raise ValueError("a log is read from at least one place")
@@ -60,6 +63,7 @@ class Places:
         self._origin = origin
         self._told = told
         self._grace = grace
+        self._cosign = cosign
         self._order: list[TileSource] = [each[0] for each in places]
         self._down: set[int] = set()
         self._rejected: dict[str, set[int]] = {}
@@ -78,6 +82,10 @@ class Places:
         """
         answers = await self._look()
         self.views = [each for each in answers if isinstance(each, View)]
+        if self.views and not any(each.quorum for each in self.views):
+            self.views = [await self._witnessed(each) for each in self.views]
+            anew = iter(self.views)
+            answers = [next(anew) if isinstance(each, View) else each for each in answers]
         good = [each for each in self.views if each.quorum]
         errors = [each for each in answers if isinstance(each, TeelogError)]
         if not good:
@@ -169,6 +177,12 @@ class Places:
         except NotWitnessed:
             return View(source, data, witnessed, False)
         return View(source, data, witnessed, True)
+
+    async def _witnessed(self, view: View) -> View:
+        """The same view with the quorum, if the witnesses give it: they have cosigned that size last, or do not."""
+        if self._cosign is None:
+            return view
+        return self._view(view.place, await self._cosign(view.note))
 
     def _tell(self, answers: Sequence[View | TeelogError], best: View) -> None:
         for place, answer in zip(self._places, answers, strict=True):

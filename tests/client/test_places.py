@@ -131,6 +131,26 @@ async def test_a_mirrors_word_counts_no_more_than_the_logs(checkpoint: bytes, er
         await read_all(places(lying))
 
 
+async def test_what_a_mirror_shows_gets_its_quorum_from_the_witnesses_once_the_log_is_gone():
+    size = 300
+    mirror = holding("mirror", size, witnesses=())
+    asked: list[bytes] = []
+
+    async def cosign(note: bytes) -> bytes:
+        asked.append(note)
+        return logs.sign(logs.head(ENTRIES[:size]))
+
+    gone = Files("log", {"checkpoint": UnavailableError("gone")})
+    source = Places([[gone], [mirror]], logs.policy(), logs.ORIGIN, cosign=cosign)
+    assert await read_all(source) == ENTRIES[:size]
+    assert asked == [mirror.files["checkpoint"]]
+    with_log = Places([[holding("log", size)], [mirror]], logs.policy(), logs.ORIGIN, cosign=cosign)
+    await with_log.checkpoint()
+    assert len(asked) == 1
+    with pytest.raises(NotWitnessed):
+        await places(gone, mirror).checkpoint()
+
+
 async def test_a_checkpoint_of_another_log_of_the_policy_is_not_this_ones():
     both = parse_policy(b"log %b\n" % str(logs.OTHER_LOG.verifier).encode() + logs.policy_text())
     other = logs.sign(logs.head(ENTRIES, logs.OTHER_LOG.verifier.name), log=logs.OTHER_LOG)
