@@ -1,20 +1,24 @@
 """Requests to addresses that somebody typed, such as a webhook's: never into this machine's own networks (A-16).
 
 A name is resolved once, every address that it has must be one of the open internet, and the connection goes to those
-very addresses: a name that resolves otherwise a moment later (rebinding) is not asked again. https only, no redirects,
-no credentials in a URL, no proxies of the environment; five seconds, and a bounded answer.
+very addresses: a name that resolves otherwise a moment later (rebinding) is not asked again. What is about to be
+connected to is looked at once more when its socket is made, whatever way it came there. https only, no redirects, no
+credentials in a URL, no proxies of the environment; five seconds, and a bounded answer.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import AddrInfoType
 
-from teelog.errors import ConfigError, RefusedError, UnavailableError
+from teelog.errors import ConfigError, MalformedError, RefusedError, UnavailableError
 
 SECONDS = 5.0
 MAX_ANSWER = 65_536  # bytes
@@ -77,8 +81,14 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _COMPATIBLE = ipaddress.ip_network("::/96")
 
 
+def _check(host: str, found: str, *, local: bool) -> None:
+    address = ipaddress.ip_address(found.partition("%")[0])
+    if not (is_public(address) or (local and address.is_loopback)):
+        raise OSError(f"{host} is at {address}, which is not an address of the open internet")
+
+
 class PublicResolver(AbstractResolver):
-    """Resolves a name, and refuses it if any of its addresses is not public. local: names of loopback pass."""
+    """Resolves a name, and refuses it if any address is not public. local: localhost may be loopback."""
 
     def __init__(self, *, local: bool = False, inner: AbstractResolver | None = None) -> None:
         self._local = local
@@ -89,9 +99,7 @@ class PublicResolver(AbstractResolver):
     ) -> list[ResolveResult]:
         found = await self._inner.resolve(host, port, family)
         for each in found:
-            address = ipaddress.ip_address(each["host"].partition("%")[0])
-            if not (is_public(address) or (self._local and host == "localhost" and address.is_loopback)):
-                raise OSError(f"{host} is at {address}, which is not an address of the open internet")
+            _check(host, each["host"], local=self._local and host == "localhost")
         return found
 
     async def close(self) -> None:
@@ -99,17 +107,47 @@ class PublicResolver(AbstractResolver):
 
 
 def session(*, local: bool = False, inner: AbstractResolver | None = None) -> aiohttp.ClientSession:
-    """A session that connects to public addresses only."""
+    """A session that connects to public addresses only, and to loopback where ``local``. inner: resolves names."""
+
+    def made(info: AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, address = info
+        _check("the peer", str(address[0]), local=local)
+        return socket.socket(family, kind, protocol)
+
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
-            resolver=PublicResolver(local=local, inner=inner), use_dns_cache=False, force_close=True, limit=16
+            resolver=PublicResolver(local=local, inner=inner),
+            socket_factory=made,
+            use_dns_cache=False,
+            force_close=True,
+            limit=16,
         ),
         timeout=aiohttp.ClientTimeout(total=SECONDS),
         auto_decompress=False,
         trust_env=False,
         cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": "teelog"},
+        headers={"User-Agent": "teelog", "Accept-Encoding": "identity"},
     )
+
+
+async def get(http: aiohttp.ClientSession, url: str, limit: int, *, local: bool = False) -> bytes:
+    """What is at ``url``, at most ``limit`` bytes, in no encoding.
+
+    Raises ConfigError, UnavailableError (try again), RefusedError (4xx), MalformedError (too long, or encoded).
+    """
+    check_url(url, local=local)
+    with _told(url):
+        async with http.get(url, allow_redirects=False) as response:
+            _check_status(url, response)
+            if response.headers.get("Content-Encoding", "identity") != "identity":
+                raise MalformedError(f"{_where(url)} answers in an encoding that was not asked for")
+            body = bytearray()
+            # The length that a header claims is a peer's word: what comes is counted.
+            async for piece in response.content.iter_any():
+                body += piece
+                if len(body) > limit:
+                    raise MalformedError(f"the answer of {_where(url)} is too long", expected=f"at most {limit} bytes")
+            return bytes(body)
 
 
 async def post(
@@ -117,14 +155,27 @@ async def post(
 ) -> None:
     """Posts ``body``; any answer 2xx will do. Raises ConfigError, UnavailableError (try again), RefusedError (4xx)."""
     check_url(url, local=local)
-    try:
+    with _told(url):
         async with http.post(url, data=body, headers=headers, allow_redirects=False) as response:
             await response.content.read(MAX_ANSWER)
-            status = response.status
+            _check_status(url, response)
+
+
+@contextlib.contextmanager
+def _told(url: str) -> Iterator[None]:
+    try:
+        yield
     except TimeoutError as error:
         raise UnavailableError(f"no answer within {SECONDS:.0f} s from {_where(url)}") from error
+    except aiohttp.InvalidURL as error:
+        # Its text is the URL, whose path may be a secret.
+        raise ConfigError(f"no usable URL at {_where(url)}") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise UnavailableError(f"cannot reach {_where(url)}", actual=str(error)[:200]) from error
+
+
+def _check_status(url: str, response: aiohttp.ClientResponse) -> None:
+    status = response.status
     if 200 <= status < 300:
         return
     if 400 <= status < 500 and status not in (408, 425, 429):
