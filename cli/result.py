@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import time
-
 import click
 
-import teelog
-from teelog.cli import files, keyref, output, result_publish
-from teelog.errors import ConfigError, MalformedError
+from teelog.cli import files, keyref, output, result_made, result_publish
+from teelog.errors import MalformedError
 from teelog.keys import PublicKey
-from teelog.statement import dsse, ear, ear_token
+from teelog.statement import disclosure, dsse, ear, ear_token
+from teelog.statement.disclosure import Checked
 from teelog.statement.ear import Result
 from teelog.statement.token import Token
-from teelog.verdict import Verdict
-
-MODE = 0o644
 
 
 @click.group()
@@ -23,28 +18,16 @@ def group() -> None:
     """Show and publish attestation results. `teelog verify --result-key` makes them."""
 
 
-def write(verdict: Verdict, ref: str, out: str, issuer: str) -> None:
-    """Signs a verdict as an attestation result. Raises ConfigError, UnavailableError, MalformedError.
-
-    issuer: the namespace whose key ``ref`` is.
-    """
-    signer = keyref.load_signer(ref)
-    build = f"teelog {teelog.__version__}"
-    try:
-        claims = ear.claims(verdict, issuer=issuer, issued_at=int(time.time()), build=build)
-    except MalformedError as error:
-        raise ConfigError(error.message, expected=error.expected, actual=error.actual) from error
-    output.write_file(out, ear_token.sign(claims, signer, ear_token.form_of(out)).file, MODE)
-
-
 @group.command()
 @click.argument("file", metavar="RESULT", type=click.Path(dir_okay=False, allow_dash=True))
 @click.option("--key", "keys", metavar="KEY", multiple=True, help="Verify with this public key; repeatable.")
+@click.option("--disclosed", "disclosed_file", metavar="FILE", help="Parts of which it holds the salted digests.")
 @output.json_option
-def show(file: str, keys: tuple[str, ...]) -> None:
-    """Show an attestation result: ours or another verifier's, in the draft's dialect or the deployed one.
+def show(file: str, keys: tuple[str, ...], disclosed_file: str | None) -> None:
+    """Show an attestation result: ours or another verifier's, JWT or CWT, in the draft's dialect or the deployed one.
 
-    Without --key nothing of it is verified.
+    Without --key nothing of it is verified. With --disclosed, exit code 0 means that every part in FILE is one that
+    the result holds the digest of.
 
     Example: teelog result show result.jwt --key verifier.key.pub
     """
@@ -62,7 +45,32 @@ def show(file: str, keys: tuple[str, ...]) -> None:
     else:
         output.note("nothing of this is verified: --key KEY verifies the signature")
     found = ear_token.read(token)
-    output.result(_lines(token, found, verified), _json(token, found, verified))
+    claims = ear_token.claims(token)
+    parts = None if disclosed_file is None else _disclosed(disclosed_file)
+    checked = disclosure.check(claims, parts or [])
+    for each in checked.disclosed:
+        if found.judged is not None and (each.where, each.name) == ("", result_made.EVIDENCE):
+            result_made.check_evidence(found.judged.evidence_digests, each.value)
+    output.result(
+        _lines(token, found, verified) + _parts_lines(checked),
+        _json(token, found, verified) | {"disclosed": _parts_json(checked), "withheld": checked.withheld},
+    )
+
+
+def _disclosed(path: str) -> list[bytes]:
+    try:
+        return disclosure.read(files.read(path, disclosure.MAX_DISCLOSURE * 2, "disclosures"))
+    except MalformedError as error:
+        raise MalformedError(f"{path}: {error.message}", expected=error.expected, actual=error.actual) from error
+
+
+def _parts_lines(checked: Checked) -> list[str]:
+    lines = [f"discloses     {each.where}/{each.name}: {result_made.size_of(each.value)}" for each in checked.disclosed]
+    return lines + ([f"withholds     {checked.withheld}: it holds their digests only"] if checked.withheld else [])
+
+
+def _parts_json(checked: Checked) -> list[dict[str, object]]:
+    return [{"where": each.where, "name": each.name, "value": each.value} for each in checked.disclosed]
 
 
 def _lines(token: Token, found: Result, verified: str | None) -> list[str]:
@@ -83,6 +91,7 @@ def _lines(token: Token, found: Result, verified: str | None) -> list[str]:
         judged = found.judged
         lines.append(f"verdict       {judged.verdict}")
         lines += [f"              {name} {outcome}" for name, outcome in judged.checks.items()]
+        lines += [f"evidence      {name}:{value}" for name, value in judged.evidence_digests.items()]
         lines += [f"release       {judged.release or '-'}"] + [f"namespace     {each}" for each in judged.namespaces]
         if judged.checkpoint is not None:
             head = judged.checkpoint
@@ -119,6 +128,7 @@ def _json(token: Token, found: Result, verified: str | None) -> dict[str, object
             "stream": judged.stream,
             "release": judged.release,
             "namespaces": list(judged.namespaces),
+            "evidence": judged.evidence_digests,
             "checks": judged.checks,
             "log": head and head.origin,
             "size": head and head.size,

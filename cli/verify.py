@@ -15,9 +15,10 @@ from teelog import strict
 from teelog.appraisal.api import appraise
 from teelog.appraisal.composite import MAX_PARTS
 from teelog.appraisal.inputs import Expect, LoggedFile, Part, Seen
-from teelog.cli import files, findings, memory, output
+from teelog.cli import files, findings, memory, output, result_made
 from teelog.cli import trust as trusts
 from teelog.cli.duration import moment
+from teelog.cli.result_made import Wanted
 from teelog.errors import MalformedError, MisbehaviourError, TeelogError
 from teelog.evidence import report_data as commitments
 from teelog.statement import dsse, names
@@ -99,9 +100,7 @@ def _stream(_context: click.Context, _option: click.Parameter, value: str) -> st
 )
 @click.option("--at", "at", metavar="TIME", callback=moment, help="Judge as of 2026-01-31, or with T12:00:00Z.")
 @click.option("--historical", is_flag=True, help="With --at: exit code 0 if it was verified at that time.")
-@click.option("--result-key", metavar="KEYREF", help="Sign the verdict as an attestation result with this key.")
-@click.option("--result-out", metavar="FILE", help="Where the attestation result goes.")
-@click.option("--verifier", metavar="NAME", help="Namespace of the result's key.  [default: the stream's]")
+@result_made.options
 @click.option(
     "--state",
     "state_folder",
@@ -127,9 +126,7 @@ def command(
     without: tuple[str, ...],
     at: datetime | None,
     historical: bool,
-    result_key: str | None,
-    result_out: str | None,
-    verifier: str | None,
+    wanted: Wanted | None,
     state_folder: Path | None,
 ) -> None:
     """Verify, with no network, that EVIDENCE comes from a genuine TEE that runs a release of the stream you expect.
@@ -149,8 +146,6 @@ def command(
         raise click.UsageError("--nonce or --report-data, not both")
     if historical and at is None:
         raise click.UsageError("--historical goes with --at TIME")
-    if (result_key is None) != (result_out is None):
-        raise click.UsageError("--result-key and --result-out go together")
     if len(namespace_proofs) > len(namespaces) or (proof_file and not release_file):
         raise click.UsageError("a proof without its statement")
     trust = trusts.load(trust_file)
@@ -160,10 +155,12 @@ def command(
     state = _open_state(state_folder)
     seen = Seen() if state is None else memory.recall(state, trust)
     evidence = _read(evidence_files[0] if evidence_files else None, MAX_EVIDENCE, "evidence")
+    endorsed = [files.read(path, what="endorsement") for path in endorsements]
+    parts = _parts(evidence_files[1:], shared)
     verdict = _appraise(
         evidence=evidence,
-        endorsements=[files.read(path, what="endorsement") for path in endorsements],
-        parts=_parts(evidence_files[1:], shared),
+        endorsements=endorsed,
+        parts=parts,
         bundle=_read_bundle(bundle_file),
         release=_logged(release_file, proof_file),
         namespaces=[
@@ -181,9 +178,10 @@ def command(
     )
     if state is not None and verdict.seen is not None and verdict.seen != seen:
         memory.remember(state, trust, seen, verdict.seen, chosen=state_folder is not None)
-    if result_key is not None and result_out is not None:
-        _write_result(verdict, result_key, result_out, verifier or stream.partition("/")[0])
-    _report(verdict, historical, result_out)
+    if wanted is not None:
+        raw = result_made.Raw(evidence, endorsed, [part.evidence for part in parts], nonce, report_data)
+        result_made.write(verdict, wanted, stream.partition("/")[0], raw)
+    _report(verdict, historical, None if wanted is None else wanted.out)
     findings.check(
         verdict,
         historical,
@@ -299,13 +297,7 @@ def _appraise(*, state: ClientState | None, **arguments: object) -> Verdict:
         raise state.convict(trust.origin, error) from error
 
 
-# -- the result -------------------------------------------------------------------------------------------------------
-
-
-def _write_result(verdict: Verdict, keyref_: str, out: str, verifier: str) -> None:
-    from teelog.cli import result
-
-    result.write(verdict, keyref_, out, verifier)
+# -- the verdict -------------------------------------------------------------------------------------------------------
 
 
 def _report(verdict: Verdict, historical: bool, result_out: str | None) -> None:

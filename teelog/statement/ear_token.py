@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from teelog.statement import cwt, ear, ear_cbor, jws
+from teelog.errors import MalformedError
+from teelog.statement import cwt, ear, ear_cbor, jws, strict_json
 from teelog.statement.dsse import Signer
 from teelog.statement.ear import Result
 from teelog.statement.token import Form, Token
@@ -23,6 +24,7 @@ class _Kind:
     parse: Callable[[bytes], Token]
     canonical: Callable[[bytes], bytes]
     read: Callable[[bytes], Result]
+    claims: Callable[[bytes], Any]
     encode: Callable[[Mapping[str, Any]], bytes]
     sign: Callable[[bytes, Signer, str], Token]
 
@@ -36,6 +38,7 @@ _KINDS: Mapping[Form, _Kind] = {
         jws.parse,
         jws.canonical,
         ear.read,
+        strict_json.load,
         ear.encode,
         jws.sign,
     ),
@@ -47,6 +50,7 @@ _KINDS: Mapping[Form, _Kind] = {
         cwt.parse,
         cwt.canonical,
         ear_cbor.read,
+        ear_cbor.claims,
         ear_cbor.encode,
         cwt.sign,
     ),
@@ -74,6 +78,14 @@ def canonical(file: bytes) -> bytes:
 def read(token: Token) -> Result:
     """What the token claims. Raises MalformedError."""
     return _KINDS[token.form].read(token.claimed())
+
+
+def claims(token: Token) -> Mapping[str, Any]:
+    """All its claims by name, those of a CWT by the draft's. Raises MalformedError."""
+    found = _KINDS[token.form].claims(token.claimed())
+    if not isinstance(found, dict):
+        raise MalformedError("claims are not a JSON object", where="/")
+    return found
 
 
 def sign(claims: Mapping[str, Any], signer: Signer, form: Form = Form.JWT) -> Token:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from teelog.statement import admit, ear, ear_token, strict_json
+from teelog.statement import admit, ear, ear_token, ear_verdict, strict_json
 from teelog.statement.token import Form
 from teelog.tlog.checkpoint import Checkpoint, parse_body
 from tests.bench import bare, entries
@@ -30,7 +30,7 @@ def claims(head: Checkpoint) -> dict[str, Any]:
         "iss": entries.NAMESPACE,
         "sub": f"{entries.NAMESPACE}/inference/stable",
         "iat": 1_790_000_000,
-        "ear_verifier_id": {"developer": ear.DEVELOPER, "build": "teelog 0.1.0"},
+        "ear_verifier_id": {"developer": ear_verdict.DEVELOPER, "build": "teelog 0.1.0"},
         "ear_status": "affirming",
         "submods": {
             "sev-snp": {

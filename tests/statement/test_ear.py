@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from teelog.errors import MalformedError, SignatureError, UntrustedKey
-from teelog.statement import admit, dsse, ear, jws
+from teelog.statement import admit, dsse, ear, ear_verdict, jws
 from teelog.statement.admit import Kind
 from teelog.statement.namespace import Namespace, Role
 from teelog.verdict import Check, Finding, Judged, Outcome, Verdict
@@ -30,7 +30,7 @@ def verdict(judged: Judged | None = JUDGED, as_of: int | None = None, **outcomes
 
 
 def payload(of: Verdict) -> bytes:
-    return ear.payload(of, issuer="acme.example", issued_at=NOW, build="teelog 0.1.0")
+    return ear.encode(ear_verdict.claims(of, issuer="acme.example", issued_at=NOW, build="teelog 0.1.0"))
 
 
 def test_a_result_says_what_was_judged_against_what_in_the_drafts_names():
@@ -102,7 +102,7 @@ def test_a_result_needs_a_verdict_that_says_what_it_judged():
     with pytest.raises(ValueError, match="appraise"):
         payload(verdict(None))
     with pytest.raises(MalformedError, match="namespace"):
-        ear.payload(verdict(), issuer="Me", issued_at=NOW, build="x")
+        ear_verdict.claims(verdict(), issuer="Me", issued_at=NOW, build="x")
 
 
 # -- other verifiers' ----------------------------------------------------------------------------------------------
