@@ -164,13 +164,25 @@ def list_logs(witness: Path) -> None:
 @click.option("--listen", default="127.0.0.1:6971", show_default=True, metavar="HOST:PORT", help="Port 0: any.")
 @click.option("--admin", "admin_listen", metavar="HOST:PORT", help="Where /metrics and /healthz are; keep it private.")
 @click.option("--semantic", is_flag=True, help="Rebuild the indexes of logs from their entries; cosign these only.")
-def serve(witness: Path, listen: str, admin_listen: str | None, semantic: bool) -> None:
+@click.option("--mirror", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Mirror the logs, too.")
+@click.option("--mirror-name", metavar="NAME", help="Of a new mirror.  [default: the witness's name and -mirror]")
+def serve(
+    witness: Path,
+    listen: str,
+    admin_listen: str | None,
+    semantic: bool,
+    mirror: Path | None,
+    mirror_name: str | None,
+) -> None:
     """Serve until SIGTERM or SIGINT.
 
     With --semantic, the checkpoints of index logs (add-log --main) are cosigned, once every map root in them was
     rebuilt from the log's entries. A witness is semantic for ever, or never.
 
-    Example: teelog witness serve W1 --listen 127.0.0.1:6971
+    With --mirror, what the known logs push (c2sp.org/tlog-mirror) is kept in DIR, which is made with keys of its own at
+    the first start: hand out DIR/mirror.vkeys. A mirrored log is read at URL/mirror/SHA-256-OF-ITS-ORIGIN.
+
+    Example: teelog witness serve W1 --listen 127.0.0.1:6971 --mirror W1-mirror
     """
     from teelog.listen import Address, parse_address
     from teelog.witness import serve as service
@@ -180,13 +192,29 @@ def serve(witness: Path, listen: str, admin_listen: str | None, semantic: bool) 
             output.note(f"metrics on http://{admin}/metrics")
         output.note(f"listening on http://{public}")
 
+    if mirror is not None:
+        if semantic:
+            raise click.UsageError("a semantic witness mirrors nothing")
+        _make_mirror(witness, mirror, mirror_name)
     service.serve(
         witness,
         parse_address(listen),
         None if admin_listen is None else parse_address(admin_listen),
         ready,
         semantic=semantic,
+        mirror=mirror,
     )
+
+
+def _make_mirror(witness: Path, folder: Path, name: str | None) -> None:
+    """Makes the mirror's folder if it is new."""
+    from teelog.witness import directory
+    from teelog.witness.mirror import directory as mirrors
+
+    if (folder / mirrors.CONFIG).exists():
+        return
+    mirrors.init(folder, name or f"{directory.load_config(witness).name}-mirror")
+    output.note(f"{folder} is a new mirror: hand out {folder / mirrors.VKEYS}")
 
 
 @group.command()

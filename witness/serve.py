@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import secrets
 import sqlite3
 import sys
 import time
@@ -26,7 +27,10 @@ from teelog.witness.decide import Answer, refuse
 from teelog.witness.directory import PUBLISHED, SOCKET, Witness, load, locked, open_published, open_state
 from teelog.witness.engine import Engine
 from teelog.witness.metrics import CONTENT_TYPE, Metrics
-from teelog.witness.published import Published
+from teelog.witness.mirror import directory as mirrors
+from teelog.witness.mirror.engine import Engine as MirrorEngine
+from teelog.witness.mirror.http import MirrorService
+from teelog.witness.published import Published, origin_hash
 from teelog.witness.rebuilder import Rebuilder
 from teelog.witness.semantic import Gate
 from teelog.witness.service import Service
@@ -43,11 +47,12 @@ def serve(
     step: Callable[[str], None] = lambda _: None,
     *,
     semantic: bool = False,
+    mirror: Path | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT.
 
     ready: called with the addresses in use once requests are taken. semantic: cosign index logs, after rebuilding them,
-    and nothing else.
+    and nothing else. mirror: folder of the mirror beside it.
 
     Raises ConfigError (keys, configuration, rolled-back state), UnavailableError (folder or address in use, storage).
     """
@@ -56,7 +61,7 @@ def serve(
             raise UnavailableError(f"{path} is in use by another process", expected="one witness for one folder")
         configure_logging()
         with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(_serve(_fitted(load(path)), listen, admin_listen, ready, step, semantic))
+            runner.run(_serve(_fitted(load(path)), listen, admin_listen, ready, step, semantic, mirror))
 
 
 def _fitted(witness: Witness) -> Witness:
@@ -140,6 +145,7 @@ async def _serve(
     ready: Callable[[Address, Address | None], None],
     step: Callable[[str], None],
     semantic: bool,
+    mirror_folder: Path | None,
 ) -> None:
     loop = asyncio.get_running_loop()
     stopping = stop_on_signals()
@@ -161,7 +167,8 @@ async def _serve(
         bound_admin = None
         if admin_listen is not None:
             bound_admin = await _listen(stack, private(_operations(engine, metrics), limits), admin_listen)
-        service = Service(witness, engine, reader, metrics, time.monotonic, semantic=semantic)
+        mirror = None if mirror_folder is None else _open_mirror(stack, mirror_folder, witness, engine, reader, step)
+        service = Service(witness, engine, reader, metrics, time.monotonic, semantic=semantic, mirror=mirror)
         bound = await _listen(stack, service.server(), listen)
         assert bound is not None
         # What is loaded by now stays: a collection need not walk tens of thousands of logs.
@@ -171,6 +178,29 @@ async def _serve(
         await stopping.wait()
     if engine.fatal is not None:
         raise UnavailableError("storage failed, the witness has stopped", actual=str(engine.fatal))
+
+
+def _open_mirror(
+    stack: AsyncExitStack,
+    folder: Path,
+    witness: Witness,
+    engine: Engine,
+    published: Published,
+    step: Callable[[str], None],
+) -> MirrorService:
+    """The mirror beside a witness. Raises ConfigError, UnavailableError."""
+    mirror = mirrors.load(folder, witness.config.name)
+    db = stack.enter_context(mirrors.opened(mirror))
+    mirrored = MirrorEngine(mirror, db, lambda: int(time.time()), step)
+    stack.callback(mirrored.stop)
+    mirrored.start()
+    return MirrorService(
+        mirror,
+        mirrored,
+        engine.registry.log,
+        lambda origin: published.note(origin_hash(origin)),
+        secrets.token_bytes(32),
+    )
 
 
 async def _listen(stack: AsyncExitStack, server: GuardedServer, where: Address | Any) -> Address | None:

@@ -26,6 +26,7 @@ from teelog.witness.directory import Witness
 from teelog.witness.engine import Engine
 from teelog.witness.limits import DAY, TokenBuckets, network
 from teelog.witness.metrics import Metrics
+from teelog.witness.mirror.http import PREFIX, MirrorService
 from teelog.witness.published import Published
 from teelog.witness.semantic import Pending
 from teelog.witness.state import LogEntry
@@ -44,7 +45,8 @@ class Service:
     """One witness's public interface.
 
     published: a reader of its own, used in the event loop. monotonic: seconds. request_seconds: for a request's body.
-    semantic: whether only indexes are cosigned. patience: seconds that a request waits for one to be rebuilt.
+    semantic: whether only indexes are cosigned. patience: seconds that a request waits for one to be rebuilt. mirror:
+    what logs push to, beside the witness.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Service:
         *,
         semantic: bool = False,
         patience: float = PATIENCE_SECONDS,
+        mirror: MirrorService | None = None,
     ) -> None:
         self._witness = witness
         self._engine = engine
@@ -67,6 +70,9 @@ class Service:
         self._request_seconds = request_seconds
         self._semantic = semantic
         self._patience = patience
+        self._mirror = mirror
+        # MI-06: "the mirror MUST use the same identity [...] as was used to sign and verify the reference checkpoint".
+        self._signers = (*witness.signers, *(() if mirror is None else mirror.signers))
         self._limits = witness.config.limits
         self._proxies = proxy_networks(self._limits)
         self._addresses = TokenBuckets(ADDRESSES)
@@ -81,12 +87,32 @@ class Service:
             return await self._post(request, "add-checkpoint", self._add_checkpoint)
         if path == "/sign-subtree":
             return await self._post(request, "sign-subtree", self._sign_subtree)
+        if self._mirror is not None and (path == "/add-entries" or path.startswith(PREFIX)):
+            return await self._of_mirror(request, self._mirror)
         monitoring = _MONITORING.fullmatch(path)
         if path != "/" and monitoring is None:
             return _response(refuse(HTTPStatus.NOT_FOUND, "not found"))
         if request.method != "GET":  # WM-02: "The request MUST be an HTTP GET."
             return _not_allowed("GET")
         return self._about() if monitoring is None else self._monitoring(monitoring[1])
+
+    async def _of_mirror(self, request: web.BaseRequest, mirror: MirrorService) -> web.Response:
+        if request.raw_path == "/add-entries":
+            if request.method != "POST":
+                return _not_allowed("POST")
+            seconds = self._over_rate(request)
+            answer = _too_many(seconds) if seconds else await mirror.add_entries(request)
+            response = _response(answer)
+            # MI-21: "mirrors SHOULD send an `Accept-Encoding` header that includes `gzip`".
+            response.headers["Accept-Encoding"] = "gzip"
+            self._metrics.answered("add-entries", response.status)
+            if not request.content.is_eof():
+                response.force_close()  # the rest of the body is not read
+            return response
+        if request.method != "GET":
+            return _not_allowed("GET")
+        found = await asyncio.to_thread(mirror.file, request.raw_path)
+        return _response(found)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -121,10 +147,7 @@ class Service:
         return response
 
     async def _answer(self, request: web.BaseRequest, answer: Post) -> Answer:
-        limits = self._limits
-        seconds = self._addresses.take(
-            self._client(request), limits.per_address_per_second, limits.per_address_burst, self._monotonic()
-        )
+        seconds = self._over_rate(request)
         if seconds:  # W-41
             return _too_many(seconds)
         if request.headers.get("Content-Encoding", "identity") != "identity":  # A-04
@@ -175,7 +198,14 @@ class Service:
             log = None
         if log is None:  # before a thread is asked
             return decide.unknown_origin()
-        return await asyncio.to_thread(subtree.answer, request, log, self._witness.signers)
+        return await asyncio.to_thread(subtree.answer, request, log, self._signers)
+
+    def _over_rate(self, request: web.BaseRequest) -> int:
+        """Seconds until this address may send another body, 0 if now."""
+        limits = self._limits
+        return self._addresses.take(
+            self._client(request), limits.per_address_per_second, limits.per_address_burst, self._monotonic()
+        )
 
     # -- rates --------------------------------------------------------------------------------------------------------
 

@@ -71,3 +71,42 @@ def encode_package(entries: Iterable[bytes], proof: Sequence[bytes]) -> bytes:
         raise ValueError(f"a subtree proof has at most {MAX_HASHES} hashes")
     parts = [len(entry).to_bytes(2, "big") + entry for entry in entries]
     return b"".join([*parts, bytes([len(proof)]), *proof])
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What an upload begins with: entries [start, end) of the log ``origin``. ticket: the mirror's own, or empty."""
+
+    origin: str
+    start: int
+    end: int
+    ticket: bytes
+
+
+def parse_header(data: bytes) -> tuple[Header, int] | None:
+    """The header at the beginning of ``data`` and its length; None while bytes are missing (MI-11, MI-12).
+
+    Raises MalformedError.
+    """
+    if len(data) < 2:
+        return None
+    name_end = 2 + int.from_bytes(data[:2], "big")
+    fixed = name_end + 18
+    if name_end == 2:
+        raise MalformedError("upload names no log")
+    if len(data) < fixed:
+        return None
+    end = fixed + int.from_bytes(data[fixed - 2 : fixed], "big")
+    if len(data) < end:
+        return None
+    start, stop = (int.from_bytes(data[at : at + 8], "big") for at in (name_end, name_end + 8))
+    if max(start, stop) >= 1 << 63:
+        raise MalformedError("upload is beyond any log", expected="below 2^63", actual=max(start, stop))
+    # MI-12: "`upload_start` MUST be less or equal to `upload_end`."
+    if start > stop:
+        raise MalformedError("upload ends before it starts", expected=f"at least {start}", actual=stop)
+    try:
+        origin = data[2:name_end].decode()
+    except UnicodeDecodeError as error:
+        raise MalformedError("upload's origin is no UTF-8") from error
+    return Header(origin, start, stop, data[fixed:end]), end

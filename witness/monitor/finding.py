@@ -48,6 +48,7 @@ class Kind(enum.StrEnum):
     FROZEN = "frozen"
     # The monitor itself.
     SETTINGS = "settings"
+    TEST = "test"
     OVERFLOW = "more"
 
 
@@ -60,6 +61,7 @@ _SEVERITY = {
     Kind.REGISTER: Severity.NOTICE,
     Kind.ENTRY: Severity.NOTICE,
     Kind.SETTINGS: Severity.NOTICE,
+    Kind.TEST: Severity.NOTICE,
 }
 
 

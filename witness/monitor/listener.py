@@ -2,7 +2,7 @@
 
 /feed.atom    the newest alerts (Atom)            /metrics    Prometheus
 /alerts.json  the newest alerts, newest first     /healthz    200 while the process runs
-/readyz       503 until the log was read once, and where it was not read for an hour; says how far it has looked
+/readyz       503 until the log was read once, and where it was not read for long; says how far it has looked
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from teelog.witness.monitor.notify.text import json_line
 from teelog.witness.monitor.state import State
 
 MAX_ALERTS = 1_000
-STALE = 3_600  # seconds without a look that reached the log
+STALE = 3_600.0  # seconds without a look that reached the log, at least
+STALE_LOOKS = 3  # intervals, where those are longer
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 _BOUNDS = Bounds(
     header_seconds=10, idle_seconds=30, write_seconds=30, linger_seconds=2, connections=256, per_address=256
@@ -29,9 +30,15 @@ _BOUNDS = Bounds(
 
 
 class Listener:
-    """clock: POSIX seconds. hosts: names under which it is asked, besides its own address and localhost."""
+    """clock: POSIX seconds. hosts: names under which it is asked, besides its own address and localhost.
 
-    def __init__(self, state: State, clock: Callable[[], int], hosts: frozenset[str]) -> None:
+    interval: seconds between two looks.
+    """
+
+    def __init__(
+        self, state: State, clock: Callable[[], int], hosts: frozenset[str] = frozenset(), interval: float = 0.0
+    ) -> None:
+        self._stale = max(STALE, STALE_LOOKS * interval)
         self._state = state
         self._clock = clock
         self._hosts = {name.lower() for name in hosts}
@@ -81,7 +88,7 @@ class Listener:
 
     def _ready(self) -> web.Response:
         followed = self._state.followed()
-        ready = followed.read_at and self._clock() - followed.read_at <= STALE
+        ready = followed.read_at and self._clock() - followed.read_at <= self._stale
         return web.Response(
             status=200 if ready else 503, body=json_line(form.looked(followed)), content_type="application/json"
         )

@@ -1,21 +1,22 @@
 """Tells every outlet what it has not been told yet, each at its own pace: one that is dead holds up nobody.
 
 What was told is written down after it was told, so a kill repeats an alert and never loses one; receivers know it again
-by its id and number. Alerts leave in the order of their numbers.
+by its id and number. Alerts leave in the order of their numbers, and none is skipped: one that a receiver refuses is
+sent without its text, which may be a stranger's and offend a filter; if that is refused, too, the outlet waits.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from teelog.client import outbound, whole_file
 from teelog.errors import ConfigError, RefusedError, TeelogError, UnavailableError
-from teelog.witness.monitor.finding import Alert
+from teelog.witness.monitor.finding import Alert, Finding, Kind
 from teelog.witness.monitor.folder import FEED, Folder
 from teelog.witness.monitor.notify import atom, webhook
 from teelog.witness.monitor.notify.jsonl import JsonLines
@@ -52,6 +53,12 @@ def write_feed(path: Path, state: State, followed: Followed) -> None:
         raise UnavailableError(f"cannot write {path}", actual=error.strerror) from error
 
 
+def withheld(alert: Alert) -> Alert:
+    """The same alert without words that others may have chosen."""
+    text = f"text withheld, since the receiver refused it: teelog monitor alerts MONITOR --after {alert.number - 1}"
+    return replace(alert, finding=replace(alert.finding, text=text))
+
+
 @asynccontextmanager
 async def opened(folder: Folder, sink: SinkSettings, state: State, clock: Callable[[], int]) -> AsyncIterator[Outlet]:
     """The outlet that the settings describe. Raises ConfigError."""
@@ -67,6 +74,14 @@ async def opened(folder: Folder, sink: SinkSettings, state: State, clock: Callab
         raise ConfigError("no such outlet", expected="webhook, atom or jsonl", actual=sink.kind[:80])
 
 
+async def test(folder: Folder, sink: SinkSettings, state: State, clock: Callable[[], int]) -> None:
+    """Sends an alert of kind ``test``, number 0, which stands in no ledger. Raises what the outlet raises."""
+    followed, now = state.followed(), clock()
+    found = Finding(Kind.TEST, followed.origin, sink.name, "a test: alerts of this monitor arrive here")
+    async with opened(folder, sink, state, clock) as outlet:
+        await outlet.tell(Alert(0, found, now, now, now), followed)
+
+
 class Outlets:
     """monotonic: seconds. clock: POSIX seconds."""
 
@@ -79,9 +94,15 @@ class Outlets:
         self._pauses: dict[str, tuple[float, float]] = {}  # name -> (pause, until)
 
     def start(self, settings: Settings) -> None:
-        """Lets every outlet catch up, those that still are left alone. Returns at once."""
+        """Lets every outlet catch up, those that still are left alone. Returns at once.
+
+        Raises what an outlet before met that is no outlet's failure, such as sqlite3.Error.
+        """
+        self._state.unasked([sink.name for sink in settings.sinks])
         for sink in settings.sinks:
             task = self._tasks.get(sink.name)
+            if task is not None and task.done():
+                task.result()
             if task is None or task.done():
                 self._tasks[sink.name] = asyncio.ensure_future(self._catch_up(sink))
 
@@ -89,7 +110,8 @@ class Outlets:
         """Waits until each outlet was told everything, or failed once; at most so long."""
         tasks = [task for task in self._tasks.values() if not task.done()]
         if tasks:
-            await asyncio.wait(tasks, timeout=seconds)
+            for task in (await asyncio.wait(tasks, timeout=seconds))[0]:
+                task.result()
 
     async def stop(self) -> None:
         """Ends what is under way."""
@@ -114,11 +136,13 @@ class Outlets:
     async def _tell_all(self, sink: SinkSettings, outlet: Outlet) -> None:
         while True:
             followed = self._state.followed()
-            alerts = list(self._state.ledger.alerts(self._state.told(sink.name), limit=AT_ONCE))
+            after = max(sink.after, self._state.told(sink.name))
+            alerts = list(self._state.ledger.alerts(after, limit=AT_ONCE))
             if not alerts:
                 return
             for alert in alerts:
-                # A receiver that refuses one alert for good must not keep the others from coming.
-                with contextlib.suppress(RefusedError):
+                try:
                     await outlet.tell(alert, followed)
+                except RefusedError:
+                    await outlet.tell(withheld(alert), followed)
                 self._state.tell(sink.name, alert.number)

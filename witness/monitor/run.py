@@ -103,6 +103,7 @@ class Monitor:
         self._wait = wait
         self._progress = progress
         self._step = step
+        self._settings: Settings | None = None
         self.outlets = Outlets(folder, state, clock.now, clock.monotonic)
 
     async def run(self, interval: float, polls: int | None = None) -> None:
@@ -110,9 +111,8 @@ class Monitor:
         done = 0
         try:
             while True:
-                settings = await self._look(first=done == 0)
-                if settings is not None:
-                    self.outlets.start(settings)
+                await self._look(first=done == 0)
+                self._tell()
                 done += 1
                 if polls is not None and done >= polls:
                     await self.outlets.settle(TELL_SECONDS)
@@ -122,16 +122,24 @@ class Monitor:
         finally:
             await self.outlets.stop()
 
-    async def _look(self, *, first: bool) -> Settings | None:
+    def _tell(self) -> None:
+        if self._settings is not None:
+            self.outlets.start(self._settings)
+
+    async def _look(self, *, first: bool) -> None:
+        def step(what: str) -> None:
+            # While it catches up, too: what was found at the start of a long log need not wait for its end.
+            self._tell()
+            self._step(what)
+
         try:
-            settings = files.read(self._folder.path)
-            seen = await look(self._folder, self._state, settings, self._clock.now(), self._progress, self._step)
+            self._settings = settings = files.read(self._folder.path)
+            seen = await look(self._folder, self._state, settings, self._clock.now(), self._progress, step)
         except TeelogError as error:
             if first:
                 raise
             self._said(error)
-            return None
+            return
         if any(sink.kind == "atom" for sink in settings.sinks):
             write_feed(self._folder.path / FEED, self._state, self._state.followed())
         self._said(seen)
-        return settings

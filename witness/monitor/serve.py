@@ -75,7 +75,7 @@ async def _serve(
     async with AsyncExitStack() as stack:
         bound = None
         if listen is not None:
-            bound = await _listen(stack, Listener(state, clock.now, hosts), listen)
+            bound = await _listen(stack, Listener(state, clock.now, hosts, interval), listen)
         ready(bound)
         work = asyncio.ensure_future(Monitor(folder, state, clock, saw, wait, progress).run(interval, polls))
         stop = asyncio.ensure_future(stopping.wait())

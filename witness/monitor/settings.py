@@ -5,6 +5,10 @@ Commands write it while the monitor runs. Nothing in it is a secret: those are f
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -26,13 +30,14 @@ MAX_SINKS = 64
 class SinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who is told. name: unique here. kind: webhook, atom or jsonl. target: URL or path.
 
-    allow_local: a webhook may be on this machine, over plain http.
+    allow_local: a webhook may be on this machine, over plain http. after: alerts up to this number are not told.
     """
 
     name: str
     kind: str
     target: str
     allow_local: bool = False
+    after: int = 0
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,6 +90,21 @@ def read(folder: Path) -> Settings:
     if len(found.sinks) > MAX_SINKS or len({sink.name for sink in found.sinks}) != len(found.sinks):
         raise ConfigError(f"{path} has too many outlets, or one twice", expected=f"at most {MAX_SINKS}")
     return found
+
+
+@contextlib.contextmanager
+def changing(folder: Path) -> Iterator[Settings]:
+    """The settings, for one command at a time that is about to replace them. Raises ConfigError, UnavailableError."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        hint = f"teelog monitor init {folder} --policy POLICY"
+        raise ConfigError(f"{folder} is no monitor's folder", actual=error.strerror, hint=hint) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield read(folder)
+    finally:
+        os.close(descriptor)
 
 
 def write(folder: Path, settings: Settings) -> None:

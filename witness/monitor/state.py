@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -210,6 +210,13 @@ class State:
                 " DO UPDATE SET since = coalesce(since, excluded.since), cause = excluded.cause",
                 (sink, now, cause),
             )
+
+    def unasked(self, sinks: Collection[str]) -> None:
+        """Nobody but ``sinks`` is told any more: what failed elsewhere is no trouble."""
+        gone = [(sink,) for sink in self.troubles() if sink not in sinks]
+        if gone:
+            with self._transaction():
+                self._db.executemany("UPDATE told SET since = NULL, cause = NULL WHERE sink = ?", gone)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:

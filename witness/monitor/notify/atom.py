@@ -21,7 +21,8 @@ def feed(alerts: Sequence[Alert], followed: Followed) -> bytes:
     root = ElementTree.Element("feed", xmlns=_ATOM)
     _add(root, "title", f"teelog monitor: {followed.origin}")
     size, judged = followed.signed, followed.mapped
-    _add(root, "subtitle", f"looked at {size} entries, judged {judged}; last read {_time(followed.read_at)}")
+    read = _time(followed.read_at) if followed.read_at else "never"
+    _add(root, "subtitle", f"looked at {size} entries, judged {judged}; last read {read}")
     _add(root, "id", f"urn:teelog:monitor:{hashlib.sha256(followed.origin.encode()).hexdigest()}")
     _add(root, "updated", _time(max([followed.looked_at, *(alert.last_at for alert in alerts)])))
     author = ElementTree.SubElement(root, "author")
