@@ -33,8 +33,8 @@ def hide(log: Path, liar: Path) -> bytes:
 
     directory = LogDirectory(log)
     shutil.copytree(directory.public, liar)
-    entries = _entries(liar)
-    leaves = _entries(liar / "index")
+    entries = read_entries(liar)
+    leaves = read_entries(liar / "index")
     old = len(leaves)
     leaves.append(_lie(entries, (liar / "checkpoint").read_bytes()))
     hashes = [rfc6962.leaf_hash(leaf) for leaf in leaves]
@@ -66,7 +66,7 @@ def _lie(entries: list[bytes], main: bytes) -> bytes:
     return IndexLeaf.make(index.root(), parsed, own).encode()
 
 
-def _entries(public: Path) -> list[bytes]:
+def read_entries(public: Path) -> list[bytes]:
     from teelog.client.log import LogReader
     from teelog.client.source import DirectorySource
 
@@ -93,7 +93,7 @@ def _write(public: Path, leaves: list[bytes]) -> None:
 
 def answers(request: bytes, liar: Path, port: int, witnesses: Mapping[str, int]) -> dict[str, str]:
     """What each semantic witness says to it, while the copy stands where the log stood: at ``port``."""
-    with _served(liar, port):
+    with served(liar, port):
         deadline = time.monotonic() + WAIT
         while True:
             found = asyncio.run(ask(request, witnesses))
@@ -103,7 +103,7 @@ def answers(request: bytes, liar: Path, port: int, witnesses: Mapping[str, int])
 
 
 @contextlib.contextmanager
-def _served(folder: Path, port: int) -> Iterator[None]:
+def served(folder: Path, port: int) -> Iterator[None]:
     """A log is a folder of files: any web server will do."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
