@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,10 @@ from teelog.cli.proof import utc
 from teelog.errors import UnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from teelog.witness.monitor.finding import Alert
-    from teelog.witness.monitor.state import Followed
+    from teelog.witness.monitor.state import Followed, State
 
 
 @click.command()
@@ -32,22 +35,13 @@ def alerts(monitor: Path, after: int, only_open: bool, limit: int) -> None:
 
     Example: teelog monitor alerts M --after 12 --json
     """
-    import sqlite3
+    from teelog.witness.monitor import form, settings
 
-    from teelog.witness.monitor import form
-    from teelog.witness.monitor.folder import Folder
-    from teelog.witness.monitor.state import State
-
-    try:
-        state = State.open(Folder(monitor).state, writer=False)
-        try:
-            followed = state.followed()
-            found = list(state.ledger.alerts(after, only_open=only_open, limit=limit))
-            troubles = state.troubles()
-        finally:
-            state.close()
-    except sqlite3.Error as error:
-        raise UnavailableError(f"{monitor} cannot be read", actual=str(error)) from error
+    told = {sink.name: f"{sink.kind} {sink.target}".rstrip() for sink in settings.read(monitor).sinks}
+    with reading(monitor) as state:
+        followed = state.followed()
+        found = list(state.ledger.alerts(after, only_open=only_open, limit=limit))
+        troubles = {told[name]: trouble for name, trouble in state.troubles().items() if name in told}
     lines = [line for alert in found for line in _lines(monitor, alert)]
     lines += [f"untold      {sink} since {utc(since)}: {cause}" for sink, (since, cause) in troubles.items()]
     output.result(
@@ -59,6 +53,21 @@ def alerts(monitor: Path, after: int, only_open: bool, limit: int) -> None:
             "untold": [{"outlet": sink, "since": since, "cause": cause} for sink, (since, cause) in troubles.items()],
         },
     )
+
+
+@contextlib.contextmanager
+def reading(monitor: Path) -> Iterator[State]:
+    """A monitor's state, for reading while it runs. Raises ConfigError, UnavailableError."""
+    import sqlite3
+
+    from teelog.witness.monitor.folder import Folder
+    from teelog.witness.monitor.state import State
+
+    try:
+        with contextlib.closing(State.open(Folder(monitor).state, writer=False)) as state:
+            yield state
+    except sqlite3.Error as error:
+        raise UnavailableError(f"{monitor} cannot be read", actual=str(error)) from error
 
 
 def _lines(monitor: Path, alert: Alert) -> list[str]:
@@ -79,4 +88,7 @@ def looked_line(followed: Followed) -> str:
     """How far the monitor has looked, for people."""
     if not followed.read_at:
         return f"looked      never yet at {followed.origin}"
-    return f"looked      at {followed.signed} entries of {followed.origin}, last read {utc(followed.read_at)}"
+    line = f"looked      at {followed.signed} entries of {followed.origin}, last read {utc(followed.read_at)}"
+    if followed.mapped < followed.signed:
+        line += f", judged {followed.mapped}"
+    return line if followed.looked_at <= followed.read_at else f"{line}, in vain {utc(followed.looked_at)}"

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
-from teelog.cli import output
+from teelog.cli import online, output
+from teelog.cli.monitor_alerts import reading
 from teelog.cli.monitor_setup import MONITOR
 from teelog.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from teelog.witness.monitor.settings import Settings, SinkSettings
 
 _KINDS = ("webhook", "atom", "jsonl")
@@ -25,9 +29,12 @@ _KINDS = ("webhook", "atom", "jsonl")
 @click.argument("target", default="", required=False, metavar="[TARGET]")
 @click.option("--local", is_flag=True, help="A webhook on this machine (loopback), over plain http if need be.")
 @click.option("--from-now", is_flag=True, help="Only alerts from now on.  [default: all that there are]")
-@click.option("--remove", is_flag=True, help="Tell it no longer.")
+@click.option("--remove", is_flag=True, help="Tell it no longer, and forget its key.")
+@click.option("--test", is_flag=True, help="Send a test alert there; without KIND, to all.")
 @output.json_option
-def notify(monitor: Path, kind: str | None, target: str, local: bool, from_now: bool, remove: bool) -> None:
+def notify(
+    monitor: Path, kind: str | None, target: str, local: bool, from_now: bool, remove: bool, test: bool
+) -> None:
     """Tell someone of alerts; without KIND, list who is told.
 
     \b
@@ -36,33 +43,48 @@ def notify(monitor: Path, kind: str | None, target: str, local: bool, from_now: 
     atom                         MONITOR/feed.atom, also served by `monitor run --listen` at /feed.atom
     jsonl    FILE                each alert is a line at the end of FILE
 
-    A webhook's key is printed once; it stays in MONITOR/keys. What is sent and how it is verified is in
-    docs/formats/monitor-alert.md.
+    A running monitor takes the change over with its next look. A webhook's key is printed once; it stays in
+    MONITOR/keys. What is sent, and how a receiver verifies it, is in docs/formats/monitor-webhook.md.
 
     Example: teelog monitor notify M webhook https://alerts.acme.example/teelog
     """
     from teelog.witness.monitor import settings
+    from teelog.witness.monitor.folder import Folder
+    from teelog.witness.monitor.notify import webhook
 
-    before = settings.read(monitor)
+    if kind is None and (remove or from_now or local):
+        raise click.UsageError("--remove, --from-now and --local go with a KIND")
+    if remove and test:
+        raise click.UsageError("--remove and --test exclude each other")
+    key = None
     if kind is None:
-        output.result(_lines(before), _json(before, None))
-        return
-    sink = _sink(kind, target, local)
-    known = {each.name: each for each in before.sinks}
-    if remove:
-        if sink.name not in known:
-            raise ConfigError(f"{kind} {target} is not told of anything", hint=f"teelog monitor notify {monitor}")
-        after = msgspec.structs.replace(before, sinks=tuple(each for each in before.sinks if each.name != sink.name))
-        settings.write(monitor, after)
-        output.result(_lines(after), _json(after, None))
-        return
-    key = _add(monitor, sink, from_now, known.get(sink.name))
-    after = msgspec.structs.replace(before, sinks=(*(each for each in before.sinks if each.name != sink.name), sink))
-    settings.write(monitor, after)
+        after = settings.read(monitor)
+        chosen: Sequence[SinkSettings] = after.sinks
+    else:
+        asked = _sink(kind, target, local)
+        chosen = [asked]
+        with settings.changing(monitor) as before:
+            known = {sink.name: sink for sink in before.sinks}
+            if remove:
+                if asked.name not in known:
+                    hint = f"teelog monitor notify {monitor}"
+                    raise ConfigError(f"{kind} {target} is not told of anything", hint=hint)
+                del known[asked.name]
+            else:
+                if asked.name not in known and kind == "webhook":
+                    key = webhook.new_key(Folder(monitor).keys, asked.name).hex()
+                known[asked.name] = _from(monitor, asked, known.get(asked.name), from_now)
+            after = msgspec.structs.replace(before, sinks=tuple(known.values()))
+            settings.write(monitor, after)
+            if remove:
+                (Folder(monitor).keys / asked.name).unlink(missing_ok=True)
     lines = _lines(after)
     if key is not None:
         lines.append(f"key         {key}")
         output.note("the receiver verifies each request with this key: it is shown once, and kept in MONITOR/keys")
+    if test:
+        _test(monitor, chosen)
+        lines.append(f"tested      {len(chosen)} outlet{'' if len(chosen) == 1 else 's'}")
     output.result(lines, _json(after, key))
 
 
@@ -86,16 +108,27 @@ def _sink(kind: str, target: str, local: bool) -> SinkSettings:
     return SinkSettings(name, kind, target, local)
 
 
-def _add(monitor: Path, sink: SinkSettings, from_now: bool, known: SinkSettings | None) -> str | None:
-    from teelog.witness.monitor.folder import Folder
-    from teelog.witness.monitor.notify import webhook
+def _from(monitor: Path, asked: SinkSettings, known: SinkSettings | None, from_now: bool) -> SinkSettings:
+    """Where it begins: after what it was told before, or after all that there is now."""
+    if known is not None and not from_now:
+        return msgspec.structs.replace(asked, after=known.after)
+    if not from_now:
+        return asked
+    with reading(monitor) as state:
+        newest = state.ledger.newest(1)
+    return msgspec.structs.replace(asked, after=newest[0].number if newest else 0)
 
-    folder = Folder(monitor)
-    if from_now and known is None:
-        with folder.locked() as state:
-            newest = state.ledger.newest(1)
-            state.tell(sink.name, newest[0].number if newest else 0)
-    return webhook.new_key(folder.keys, sink.name).hex() if sink.kind == "webhook" and known is None else None
+
+def _test(monitor: Path, sinks: Sequence[SinkSettings]) -> None:
+    """Raises what an outlet raises."""
+    from teelog.witness.monitor.folder import Folder
+    from teelog.witness.monitor.outlets import test
+
+    if not sinks:
+        raise ConfigError("nobody is told of anything", hint=f"teelog monitor notify {monitor} webhook URL")
+    with reading(monitor) as state:
+        for sink in sinks:
+            online.run(test(Folder(monitor), sink, state, lambda: int(time.time())))
 
 
 def _lines(settings: Settings) -> list[str]:

@@ -32,7 +32,7 @@ MONITOR = click.argument("monitor", metavar="MONITOR", type=click.Path(path_type
     show_envvar=True,
     help="Of the log's index, which is rebuilt.",
 )
-@click.option("--trust", "trust_file", metavar="FILE", help="Take policies, max age and watched namespaces from it.")
+@click.option("--trust", "trust_file", metavar="FILE", help="Its index policy, max age and namespaces.")
 @click.option("--place", metavar="URL|DIR", help="Where the log is read.  [default: the policy's URL]")
 @click.option("--mirror", "mirrors", multiple=True, metavar="URL|DIR", help="A copy to compare with. Repeatable.")
 @click.option(
@@ -66,20 +66,25 @@ def init(
     policy = policies.load(policy_file)
     policies.warn_if_unwitnessed(policy)
     watched: tuple[tuple[str, str], ...] = ()
+    index_text = None
     if trust_file is not None:
         from teelog.cli import trust
 
-        found = trust.load(trust_file)
+        found, texts = trust.load_texts(trust_file)
         if found.main != policy:
             raise ConfigError(f"{trust_file} is about another policy", expected=policy_file)
         watched = tuple(("namespace", name) for name in found.namespaces)
         max_age = max_age or float(found.max_age)
+        index_text = None if found.index is None else texts[1].decode()
     if index_file is not None:
         standing.must_belong(policy, policies.load(index_file))
+        index_text = files.read(index_file, what="policy").decode()
+    else:
+        standing.must_belong(policy, None)
     settings = Settings(
         place=place or policies.url_of(policy, None),
         policy=files.read(policy_file, what="policy").decode(),
-        index_policy=None if index_file is None else files.read(index_file, what="policy").decode(),
+        index_policy=index_text,
         mirrors=mirrors,
         watched=watched,
         ahead=ahead,
@@ -119,8 +124,7 @@ def watch(monitor: Path, subject: str | None, value: str, known_file: str | None
     """
     from teelog.witness.monitor import known, settings, watches
 
-    before = settings.read(monitor)
-    after = before
+    chosen = None
     if subject is not None:
         try:
             chosen = watches.parse(subject, _value(subject, value))
@@ -128,12 +132,15 @@ def watch(monitor: Path, subject: str | None, value: str, known_file: str | None
             raise click.UsageError(
                 f"{error.message}, expected {error.expected}; teelog monitor watch --help"
             ) from error
-        after = _changed(after, chosen, remove)
-    if known_file is not None:
-        known.parse(Path(known_file))
-        after = msgspec.structs.replace(after, known=str(Path(known_file).absolute()))
-    if after != before:
-        settings.write(monitor, after)
+    elif remove:
+        raise click.UsageError("--remove takes the SUBJECT and VALUE that are watched no longer")
+    with settings.changing(monitor) as before:
+        after = before if chosen is None else _changed(before, chosen, remove)
+        if known_file is not None:
+            known.parse(Path(known_file))
+            after = msgspec.structs.replace(after, known=str(Path(known_file).absolute()))
+        if after != before:
+            settings.write(monitor, after)
     output.result(_lines(after), _json(after))
 
 

@@ -41,14 +41,23 @@ def trust_option(command: Command) -> Command:
 
 def load(path: str) -> Trust:
     """The trust file at ``path``; the policies that it names lie beside it. Raises ConfigError, UnavailableError."""
-    return _parse(files.read(path, trust.MAX_LENGTH, "trust file"), path)
+    return load_texts(path)[0]
 
 
-def _parse(data: bytes, path: str) -> Trust:
+def load_texts(path: str) -> tuple[Trust, list[bytes]]:
+    """As ``load``, and the texts of the policies: the main log's, then that of its index if there is one."""
+    texts: list[bytes] = []
+    return _parse(files.read(path, trust.MAX_LENGTH, "trust file"), path, texts), texts
+
+
+def _parse(data: bytes, path: str, texts: list[bytes] | None = None) -> Trust:
     folder = Path(path).parent if path != output.STDOUT else Path()
 
     def read(name: str) -> bytes:
-        return files.read(folder / name, MAX_POLICY, "policy")
+        text = files.read(folder / name, MAX_POLICY, "policy")
+        if texts is not None:
+            texts.append(text)
+        return text
 
     try:
         return trust.parse(data, read)

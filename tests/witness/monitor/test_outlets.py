@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -23,7 +25,7 @@ from teelog.witness.monitor.notify import atom, webhook
 from teelog.witness.monitor.notify.text import json_line, plain
 from teelog.witness.monitor.outlets import Outlets
 from teelog.witness.monitor.settings import SinkSettings
-from teelog.witness.monitor.state import Followed
+from teelog.witness.monitor.state import Followed, State
 from tests.client.peers import Asked, Peer, Reply, peer
 from tests.witness.harness import NOW
 from tests.witness.indexed_log import IndexedLog, served
@@ -135,11 +137,85 @@ def test_what_was_not_delivered_comes_again_and_nothing_is_skipped(watching: Wat
         assert state.troubles() == {}
 
 
-def test_an_alert_that_is_refused_for_good_does_not_keep_the_others_back(watching: Watching, hook: Peer) -> None:
+def test_an_alert_whose_words_are_refused_is_sent_without_them(watching: Watching, hook: Peer) -> None:
     hooked(watching, f"{hook.url}/in")
-    hook.fallback = lambda asked: Reply(b"", 400 if json.loads(asked.body)["number"] == 1 else 200)
+
+    def filtered(asked: Asked) -> Reply:
+        body = json.loads(asked.body)
+        return Reply(b"", 403 if body["number"] == 2 and "withheld" not in body["text"] else 200)
+
+    hook.fallback = filtered
     tell(watching)
-    assert told(hook) == [1, 2, 3]
+    assert told(hook) == [1, 2, 2, 3]
+    first, second = (json.loads(asked.body) for asked in hook.asked[1:3])
+    assert {name for name in first if first[name] != second[name]} == {"text"}
+
+
+def test_a_receiver_that_refuses_everything_loses_nothing(watching: Watching, hook: Peer) -> None:
+    """A wrong path or expired credentials are mended by people, and then everything comes."""
+    hooked(watching, f"{hook.url}/in")
+    hook.fallback = Reply(b"", 404)
+    tell(watching)
+    assert told(hook) == [1, 1]
+    with watching.folder.locked() as state:
+        assert list(state.troubles()) == ["hook-0"]
+    hook.fallback = Reply(b"", 200)
+    tell(watching)
+    assert told(hook) == [1, 1, 1, 2, 3]
+
+
+def test_what_failed_is_no_trouble_once_nobody_is_told_there(watching: Watching, hook: Peer) -> None:
+    hooked(watching, f"{hook.url}/in")
+    hook.fallback = Reply(b"", 503)
+    tell(watching)
+    watching.change(sinks=())
+    tell(watching)
+    with watching.folder.locked() as state:
+        assert state.troubles() == {}
+
+
+def test_an_outlet_may_begin_with_what_is_found_from_now_on(watching: Watching, hook: Peer) -> None:
+    hooked(watching, f"{hook.url}/in")
+    watching.change(sinks=(SinkSettings("hook-0", "webhook", f"{hook.url}/in", True, after=2),))
+    tell(watching)
+    assert told(hook) == [3]
+
+
+def test_a_kill_between_delivery_and_its_record_repeats_an_alert(
+    watching: Watching, hook: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    hooked(watching, f"{hook.url}/in")
+    kept = State.tell
+    killed = False
+
+    def dies(state: State, sink: str, number: int) -> None:
+        nonlocal killed
+        if number == 2 and not killed:
+            killed = True
+            raise Killed
+        kept(state, sink, number)
+
+    monkeypatch.setattr(State, "tell", dies)
+    with pytest.raises(Killed):
+        tell(watching)
+    tell(watching)
+    assert told(hook) == [1, 2, 2, 3]
+    assert len({asked.headers["Teelog-Alert"] for asked in hook.asked}) == 3
+
+
+def test_a_failing_database_ends_the_monitor_and_not_an_outlet(
+    watching: Watching, hook: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    hooked(watching, f"{hook.url}/in")
+    monkeypatch.setattr(State, "tell", fails)
+    with pytest.raises(UnavailableError, match="cannot be used"):
+        tell(watching)
 
 
 def test_a_dead_outlet_holds_up_nobody(watching: Watching, hook: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,6 +327,21 @@ def test_json_lines_are_appended_and_a_torn_line_is_not_continued(watching: Watc
     assert first == b'{"torn'
     assert rest[-1] == b""
     assert [json.loads(line)["number"] for line in rest[:-1]] == [1, 2, 3]
+
+
+def test_a_file_that_is_none_holds_up_nobody(watching: Watching, tmp_path: Path, hook: Peer) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    hooked(watching, f"{hook.url}/in")
+    sinks = (
+        SinkSettings("pipe", "jsonl", str(tmp_path / "pipe")),
+        SinkSettings("missing", "jsonl", str(tmp_path / "nowhere" / "alerts")),
+        SinkSettings("hook-0", "webhook", f"{hook.url}/in", True),
+    )
+    watching.change(sinks=sinks)
+    tell(watching)
+    assert told(hook) == [1, 2, 3]
+    with watching.folder.locked() as state:
+        assert sorted(state.troubles()) == ["missing", "pipe"]
 
 
 def test_a_file_that_was_moved_away_is_made_anew(watching: Watching, tmp_path: Path, log: IndexedLog) -> None:
