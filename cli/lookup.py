@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Mapping
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
-from teelog.cli import current_index, keyref, moment, online, output, standing, statements
+from teelog.cli import current_index, files, keyref, looked_up, moment, online, output, standing, statements
 from teelog.cli import policy as policies
+from teelog.cli.looked_up import Shown
 from teelog.cli.proof import utc
-from teelog.cli.standing import Asked
+from teelog.cli.standing import Asked, Wanted
 from teelog.errors import MalformedError
 from teelog.index import keys
 from teelog.index.keys import Kind
-from teelog.statement import draft
+from teelog.statement.namespace import Namespace
 from teelog.tlog.policy import WitnessedCheckpoint
 
 if TYPE_CHECKING:
+    from teelog.client.history import History
     from teelog.client.log import LogReader
+    from teelog.statement.index_map import MemoryState
 
 MAX_SHOWN = 20  # entries of a list that are fetched and described, the newest
 
@@ -32,11 +38,12 @@ _DIGITS = {"sha256": 64, "sha384": 96, "sha512": 128}  # of a digest: half of on
 
 @dataclass(frozen=True, slots=True)
 class _Learned:
-    """lists: entry indices by key, rising. counts: of each list. described: what entries are, by index."""
+    """key: what was looked up. lists: entry indices by key, rising. counts: of each list. shown: the newest entries."""
 
+    key: bytes
     lists: Mapping[bytes, list[int]]
     counts: Mapping[bytes, int]
-    described: Mapping[int, str]
+    shown: Sequence[Shown]
     main: WitnessedCheckpoint
     index: WitnessedCheckpoint | None
 
@@ -57,9 +64,12 @@ def command(kind: str, key: str, prefix: bool, asked: Asked) -> None:
     release    acme.example/inference/stable      its effective releases
     register   sev-snp/measurement/HEX            releases with this value
     subject    sha256:HEX                         releases of this artifact
-    evidence   sha256:HEX                         results on this evidence
+    evidence   sha256:HEX or the evidence's file  results on this evidence
     signer     HEX or a public key file           what this key has signed
-    about      HEX or a statement's file          statements that refer to this one
+    about      HEX, a statement's file,           statements that refer to this one,
+               or STREAM@VERSION                  such as results of a release
+
+    A list holds whatever names its key: a result is shown with its verdict if a key of its issuer signed it.
 
     With --prefix, KEY is the first components, such as acme.example or sev-snp/measurement. Without an index policy the
     whole log is read instead.
@@ -67,9 +77,19 @@ def command(kind: str, key: str, prefix: bool, asked: Asked) -> None:
     Example: teelog lookup register sev-snp/measurement/HEX --policy policy.txt --index-policy index.txt
     """
     chosen = Kind(kind)
-    wanted = _key(chosen, key, prefix)
+    wanted = _release(chosen, key, prefix) or _key(chosen, key, prefix)
     learned = online.run(_learn(asked, wanted, prefix))
-    _report(asked, chosen, wanted, learned, prefix)
+    _report(asked, chosen, learned, prefix)
+
+
+def _release(kind: Kind, text: str, prefix: bool) -> Wanted | None:
+    """The release that is meant by STREAM@VERSION; None for any other key."""
+    if kind is not Kind.ABOUT or prefix or "@" not in text or os.path.lexists(text):
+        return None
+    found = standing.wanted(text)
+    if found.stream is None:
+        raise click.UsageError(f"a release of which stream? NAMESPACE/PRODUCT/CHANNEL{text}")
+    return found
 
 
 def _key(kind: Kind, text: str, prefix: bool) -> bytes:
@@ -77,6 +97,8 @@ def _key(kind: Kind, text: str, prefix: bool) -> bytes:
         text = keyref.load_public(text).fingerprint
     if kind is Kind.ABOUT and os.path.lexists(text):
         text = statements.read(text).statement_id
+    if kind is Kind.EVIDENCE and os.path.lexists(text):
+        text = "sha256:" + hashlib.sha256(files.read(text, what="evidence")).hexdigest()
     text = text.removesuffix("/") if prefix else text
     parts = text.split(":" if kind in _BY_COLON else "/") if text else []
     digits = _DIGITS.get(parts[0]) if kind in _BY_COLON and len(parts) == 2 else None
@@ -93,10 +115,11 @@ def _key(kind: Kind, text: str, prefix: bool) -> bytes:
         raise click.UsageError(f"not a key of kind {kind}: {error.message}{wanted}") from error
 
 
-async def _learn(asked: Asked, wanted: bytes, prefix: bool) -> _Learned:
+async def _learn(asked: Asked, named: bytes | Wanted, prefix: bool) -> _Learned:
     from teelog.client.cache import DiskCache
-    from teelog.client.history import search
+    from teelog.client.history import replay, search
     from teelog.client.http import HttpClient
+    from teelog.client.indexed import Indexed
     from teelog.client.log import LogReader
     from teelog.tlog.policy import verify_checkpoint
 
@@ -105,39 +128,62 @@ async def _learn(asked: Asked, wanted: bytes, prefix: bool) -> _Learned:
         source = asked.source(http)
         index = await current_index.if_any(asked, source, http, state)
         if index is not None:
+            history = Indexed(index)
+            wanted = named if isinstance(named, bytes) else await _about(history, named)
             if prefix:
                 counts = {key: value.count for key, value in await index.prefix(wanted)}
-                return _Learned({}, counts, {}, index.main, index.index)
+                return _Learned(wanted, {}, counts, (), index.main, index.index)
             found = await index.lookup(wanted)
             lists = {} if found is None else {wanted: await index.elements(found)}
-            return _Learned(lists, _counts(lists), await _described(index.log, lists), index.main, index.index)
+            shown = await _by_index(index.log, history, lists.get(wanted, [])[-MAX_SHOWN:])
+            return _Learned(wanted, lists, _counts(lists), shown, index.main, index.index)
         main = verify_checkpoint(await source.checkpoint(), asked.main)
         await online.remember(state, main, source)
         head = main.checkpoint
+        met: deque[tuple[int, bytes, Namespace | None]] = deque(maxlen=MAX_SHOWN)
+
+        def meet(index: int, entry: bytes, state: MemoryState) -> None:
+            issuer = looked_up.issuer(entry)
+            met.append((index, entry, None if issuer is None else state.namespace(issuer)))
+
         reader = LogReader(source, head.size, head.root, DiskCache(state.tiles(policies.the_log(asked.main).key)))
         with output.progress("reading the log", head.size) as step:
+            if isinstance(named, bytes):
+                wanted = named
+            else:
+                assert named.stream is not None
+                wanted = await _about(await replay(reader, head.origin, named.stream.namespace, step), named)
             matches = (lambda key: key.startswith(wanted)) if prefix else (lambda key: key == wanted)
-            lists = await search(reader, head.origin, matches, step)
-        described = {} if prefix else await _described(reader, lists)
-        return _Learned({} if prefix else lists, _counts(lists), described, main, None)
+            lists = await search(reader, head.origin, matches, step, meet)
+        if prefix:
+            return _Learned(wanted, {}, _counts(lists), (), main, None)
+        return _Learned(wanted, lists, _counts(lists), [looked_up.shown(*each) for each in met], main, None)
+
+
+async def _about(history: History, named: Wanted) -> bytes:
+    """The key under which a release is referred to. Raises as ``standing.resolve``."""
+    assert named.stream is not None
+    (release,) = await standing.resolve(history, named.stream, [named])
+    return keys.key(Kind.ABOUT, release.statement_id)
 
 
 def _counts(lists: Mapping[bytes, list[int]]) -> dict[bytes, int]:
     return {key: len(indices) for key, indices in lists.items()}
 
 
-async def _described(reader: LogReader, lists: Mapping[bytes, list[int]]) -> dict[int, str]:
-    wanted = [index for indices in lists.values() for index in indices[-MAX_SHOWN:]]
-    described = {}
-    for index in wanted:
-        try:
-            described[index] = statements.describe(draft.read(await reader.entry(index)))
-        except MalformedError:
-            described[index] = "no statement"
-    return described
+async def _by_index(reader: LogReader, history: History, indices: Sequence[int]) -> list[Shown]:
+    found = []
+    for index in indices:
+        entry = await reader.entry(index)
+        issuer = looked_up.issuer(entry)
+        versions = () if issuer is None else await history.versions(issuer)
+        before = [version.namespace for version in versions if version.index < index]
+        found.append(looked_up.shown(index, entry, before[-1] if before else None))
+    return found
 
 
-def _report(asked: Asked, kind: Kind, wanted: bytes, learned: _Learned, prefix: bool) -> None:
+def _report(asked: Asked, kind: Kind, learned: _Learned, prefix: bool) -> None:
+    wanted = learned.key
     asked = asked.resting_on(learned.index)
     shown = wanted.decode("ascii").removesuffix("\n").replace("\n", " ")
     total = sum(learned.counts.values())
@@ -154,7 +200,7 @@ def _report(asked: Asked, kind: Kind, wanted: bytes, learned: _Learned, prefix: 
     lines += (
         [f"not shown     {len(indices) - MAX_SHOWN} older ones; --json has all"] if len(indices) > MAX_SHOWN else []
     )
-    lines += [f"entry         {index}  {learned.described.get(index, '')}" for index in indices[-MAX_SHOWN:]]
+    lines += looked_up.lines(learned.shown, int(time.time()))
     head = learned.main.checkpoint
     lines.append(f"log           {head.origin}, size {head.size}")
     lines.append(f"witnessed by  {policies.witnessed_by(learned.main, asked.main)}")
@@ -170,6 +216,7 @@ def _report(asked: Asked, kind: Kind, wanted: bytes, learned: _Learned, prefix: 
             "prefix": prefix,
             "count": total,
             "entries": indices,
+            "shown": [looked_up.as_json(each) for each in learned.shown],
             "keys": [
                 {"components": list(keys.parse(key)[1]), "count": count}
                 for key, count in sorted(learned.counts.items())

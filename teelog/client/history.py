@@ -127,15 +127,27 @@ async def replay(reader: LogReader, origin: str, name: str, tell: Tell) -> Repla
     return made
 
 
-async def search(reader: LogReader, origin: str, wanted: Callable[[bytes], bool], tell: Tell) -> dict[bytes, list[int]]:
-    """The index's lists under the keys that are ``wanted``, found by reading the whole log. Raises as ``replay``."""
+async def search(
+    reader: LogReader,
+    origin: str,
+    wanted: Callable[[bytes], bool],
+    tell: Tell,
+    met: Callable[[int, bytes, MemoryState], None] = lambda _index, _entry, _state: None,
+) -> dict[bytes, list[int]]:
+    """The index's lists under the keys that are ``wanted``, found by reading the whole log. Raises as ``replay``.
+
+    met: called with each entry that has such a key, and the state before it.
+    """
     state = MemoryState(origin)
     found: dict[bytes, list[int]] = {}
     async for index, entry in reader.entries():
         mapped = map_entry(entry, index, state)
+        matching = list(filter(wanted, mapped.keys))
+        if matching:
+            met(index, entry, state)
         if mapped.effect is not None:
             state.apply(mapped.effect)
-        for key in filter(wanted, mapped.keys):
+        for key in matching:
             found.setdefault(key, []).append(index)
         tell(1)
     return found
