@@ -48,6 +48,7 @@ group.add_command(bundle_refresh.command)
 @click.option("--out", metavar="FILE", required=True, help="Where the bundle goes.")
 @click.option("--withdrawn", is_flag=True, help="Write it too where the release is not allowed: it says why.")
 @online.url_option
+@online.mirror_option
 @online.timeout_option
 @online.state_option
 @output.json_option
@@ -58,6 +59,7 @@ def get(
     out: str,
     withdrawn: bool,
     url: str | None,
+    mirrors: tuple[str, ...],
     timeout: float,
     state_folder: Path | None,
 ) -> None:
@@ -68,11 +70,11 @@ def get(
     trust = trusts.load(trust_file)
     state = online.open_state(state_folder)
     seen = memory.recall(state, trust)
-    place = policies.url_of(trust.main, url)
+    place = policies.place_of(trust.main, url, mirrors)
     wanted = None if release is None else standing.wanted(release)
     if wanted is not None:
         standing.stream_of([wanted], stream)
-    found = online.run(bundle_refresh.fetch(place, trust, stream, wanted, seen, state, timeout))
+    found = online.run(bundle_refresh.fetch(place, trust, stream, wanted, seen, state, timeout, mirrors=mirrors))
     shown = found.shown
     refused = shown.refused
     if refused is not None and not (withdrawn and shown.withdrawn):

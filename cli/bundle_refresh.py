@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ import click
 
 from teelog.appraisal.inputs import Seen
 from teelog.appraisal.lifetime import fresh_until
-from teelog.cli import bundle_file, catching_up, ended, memory, online, output, standing
+from teelog.cli import bundle_file, catching_up, current_index, ended, memory, online, output, standing
 from teelog.cli import policy as policies
 from teelog.cli import trust as trusts
 from teelog.cli.duration import DURATION
@@ -24,12 +25,13 @@ from teelog.errors import ConfigError, MisbehaviourError, NotWitnessed, RefusedE
 from teelog.statement import names
 from teelog.statement.names import Stream
 from teelog.tlog.checkpoint import Checkpoint
-from teelog.tlog.policy import verify_checkpoint
+from teelog.tlog.policy import Policy, verify_checkpoint
 from teelog.trust import Trust
 
 if TYPE_CHECKING:
     from teelog.client.bundle import Shown
     from teelog.client.http import HttpClient
+    from teelog.client.index import RemoteIndex
     from teelog.client.source import TileSource
     from teelog.client.state import ClientState
 
@@ -50,7 +52,7 @@ class Fetched:
 
 
 async def fetch(
-    place: str,
+    place: str | None,
     trust: Trust,
     stream: Stream,
     wanted: Wanted | None,
@@ -58,11 +60,12 @@ async def fetch(
     state: ClientState,
     timeout: float,
     hint: int | None = None,
+    mirrors: Sequence[str] = (),
 ) -> Fetched:
     """The bundle as the log shows it now, tried again until the timeout. Raises what is wrong with its answers.
 
-    It rests on an index that covers what the log has published by now, if that takes no longer than PATIENCE.
-    hint: where the release's entry may be.
+    It rests on an index that covers what the log has published by now, if that takes no longer than PATIENCE; where
+    there is none any more, on one made again from a mirror. hint: where the release's entry may be.
     """
     from teelog.client.http import HttpClient
 
@@ -71,7 +74,7 @@ async def fetch(
         patience = time.monotonic() + min(timeout, catching_up.PATIENCE)
         while True:
             try:
-                return await _fetch(http, place, trust, stream, wanted, seen, state, hint, patience)
+                return await _fetch(http, place, trust, stream, wanted, seen, state, hint, patience, mirrors)
             except (UnavailableError, NotWitnessed) as error:
                 if time.monotonic() + pause >= deadline:
                     raise
@@ -85,7 +88,7 @@ async def fetch(
 
 async def _fetch(
     http: HttpClient,
-    place: str,
+    place: str | None,
     trust: Trust,
     stream: Stream,
     wanted: Wanted | None,
@@ -93,33 +96,63 @@ async def _fetch(
     state: ClientState,
     hint: int | None,
     patience: float,
+    mirrors: Sequence[str],
 ) -> Fetched:
     from teelog.client import bundle
-    from teelog.client.cache import DiskCache
-    from teelog.client.index import open_index
     from teelog.client.indexed import Indexed
-    from teelog.client.source import HttpSource
+    from teelog.client.rebuilt_index import RebuiltIndex
 
     if trust.index is None:
         raise ConfigError("the trust file names no policy for the log's index", expected='index = "FILE"')
-    cache = DiskCache(state.tiles(policies.the_log(trust.main).key))
-    source, index_policy = HttpSource(http, place), trust.index
+    source = online.source(http, place, trust.main, mirrors)
     head = await _published(source, trust)
-    index, end = await catching_up.covering(
-        0 if head is None else head.size,
-        lambda: open_index(http, place, trust.main, index_policy, cache),
-        lambda: _ended(source, head),
-        patience,
-    )
+    index: RemoteIndex | None = None
+    try:
+        index, end = await _open(http, place, trust, trust.index, source, head, state, patience)
+    except (UnavailableError, RefusedError, ConfigError):
+        if mirrors:
+            index = await current_index.from_mirrors(http, mirrors, trust.main, trust.index, state)
+        if index is None:
+            raise
+        end = await _ended(source, head)
     await online.remember(state, index.main, source)
-    await online.remember(state, index.index, HttpSource(http, f"{place}/index"))
     release = wanted.statement_id if wanted is not None else None
     if wanted is not None and release is None:
         (found,) = await standing.resolve(Indexed(index), stream, [wanted])
         release = found.statement_id
-    file = (await bundle.assemble(index, str(stream), release, hint)).encode()
-    shown = bundle.look(file, trust, str(stream), int(time.time()), seen)
+    made = await bundle.assemble(index, str(stream), release, hint)
+    if isinstance(index, RebuiltIndex):
+        made = await bundle.cosign_again(http, trust, made)  # a copy is as old as it is
+    shown = bundle.look(made.encode(), trust, str(stream), int(time.time()), seen)
     return Fetched(shown, end)
+
+
+async def _open(
+    http: HttpClient,
+    place: str | None,
+    trust: Trust,
+    policy: Policy,
+    source: TileSource,
+    head: Checkpoint | None,
+    state: ClientState,
+    patience: float,
+) -> tuple[RemoteIndex, RefusedError | None]:
+    """The log's index as its server has it; policy: the index's."""
+    from teelog.client.cache import DiskCache
+    from teelog.client.index import open_index
+    from teelog.client.source import HttpSource
+
+    if place is None:
+        raise ConfigError("the log's URL is not known", expected="a URL in the policy's log line")
+    cache = DiskCache(state.tiles(policies.the_log(trust.main).key))
+    index, end = await catching_up.covering(
+        0 if head is None else head.size,
+        lambda: open_index(http, place, trust.main, policy, cache),
+        lambda: _ended(source, head),
+        patience,
+    )
+    await online.remember(state, index.index, HttpSource(http, f"{place}/index"))
+    return index, end
 
 
 async def _ended(source: TileSource, head: Checkpoint | None) -> RefusedError | None:
@@ -168,15 +201,23 @@ def holds_until(shown: Shown, trust: Trust) -> int | None:
 @trusts.trust_option
 @click.option("--every", type=DURATION, metavar="TIME", help="Go on, once in this time, such as 1h.  [default: once]")
 @online.url_option
+@online.mirror_option
 @online.timeout_option
 @online.state_option
 @output.json_option
 def command(
-    file: str, trust_file: str, every: float | None, url: str | None, timeout: float, state_folder: Path | None
+    file: str,
+    trust_file: str,
+    every: float | None,
+    url: str | None,
+    mirrors: tuple[str, ...],
+    timeout: float,
+    state_folder: Path | None,
 ) -> None:
     """Rewrite the bundle FILE with what the log shows now, so that it does not go stale; atomically.
 
-    Where the log is down, its witnesses are asked for fresh cosignatures of what FILE holds. Where the release is no
+    Where the log is down, a mirror with its index log is read, and its witnesses are asked for fresh cosignatures;
+    without such a mirror, of what FILE holds. Where the release is no
     longer allowed, FILE says so from then on: a machine that hands it out is refused with the cause, not as stale.
     With --every it goes on until SIGTERM; a failure is told, and tried again sooner.
 
@@ -185,7 +226,7 @@ def command(
     trust = trusts.load(trust_file)
     state = online.open_state(state_folder)
     bundle_file.read(file)  # a file that is none is told at once
-    work = _Refresh(Path(file), trust, policies.url_of(trust.main, url), state, timeout)
+    work = _Refresh(Path(file), trust, policies.place_of(trust.main, url, mirrors), mirrors, state, timeout)
     if every is None:
         found = online.run(work.once())
         tell(found)
@@ -201,7 +242,8 @@ def command(
 class _Refresh:
     path: Path
     trust: Trust
-    place: str
+    place: str | None
+    mirrors: tuple[str, ...]
     state: ClientState
     timeout: float
     written: int = 0
@@ -227,7 +269,8 @@ class _Refresh:
         async def newest(about: bundle.About) -> Shown:
             stream = names.stream(about.stream)
             wanted = Wanted(about.release, stream, statement_id=about.release)
-            found = await fetch(self.place, self.trust, stream, wanted, seen, self.state, self.timeout, about.place)
+            asked = (self.place, self.trust, stream, wanted, seen, self.state, self.timeout)
+            found = await fetch(*asked, about.place, self.mirrors)
             fetched.append(found)
             return found.shown
 

@@ -6,21 +6,24 @@ import asyncio
 import contextlib
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from teelog.cli import online, output
+from teelog.cli import online, output, standing
 from teelog.cli import policy as policies
 from teelog.cli.duration import DURATION
+from teelog.client import source as sources
 from teelog.errors import MisbehaviourError, TeelogError, UnavailableError
 from teelog.tlog.policy import Policy
 
 if TYPE_CHECKING:
     from teelog.client.mirror_folder import MirrorFolder
     from teelog.client.mirror_pull import Pulled
+    from teelog.client.source import TileSource
     from teelog.client.state import ClientState
 
 AGAIN, AGAIN_MOST = 0.5, 30.0  # seconds between attempts, doubled each time
@@ -30,6 +33,7 @@ AGAIN, AGAIN_MOST = 0.5, 30.0  # seconds between attempts, doubled each time
 @click.argument("place", metavar="URL")
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @policies.policy_option
+@click.option("--index-policy", "index_file", metavar="FILE", help="Of the log's index: its index log is copied too.")
 @click.option("--every", type=DURATION, metavar="TIME", help="Go on, once in this time, such as 10s.  [default: once]")
 @click.option(
     "--timeout", type=DURATION, default="60s", show_default=True, help="Give up after so long without progress."
@@ -41,6 +45,7 @@ def command(
     place: str,
     folder: Path,
     policy_file: str,
+    index_file: str | None,
     every: float | None,
     timeout: float,
     mirrors: tuple[str, ...],
@@ -52,6 +57,9 @@ def command(
     web server, and is read by `--mirror DIR` and by `teelog log fsck DIR`. Exit code 5 and a fork proof where the log
     has signed another tree before: DIR then stays as it is. With --every it goes on until SIGTERM.
 
+    With --index-policy, `lookup`, `release list` and `bundle get` with `--mirror DIR` make the index again from DIR
+    once the log is gone.
+
     Example: teelog log mirror https://log.example/tee DIR --policy policy.txt
     """
     from teelog.client.mirror_folder import MirrorFolder
@@ -59,8 +67,10 @@ def command(
     policy = policies.load(policy_file)
     policies.warn_if_unwitnessed(policy)
     origin = policies.the_log(policy).key.name
+    index = None if index_file is None else policies.load(index_file)
+    standing.must_belong(policy, index)
     with MirrorFolder(folder) as opened:
-        work = _Work(place, mirrors, opened, policy, origin, online.open_state(state_folder), timeout)
+        work = _Work(place, mirrors, opened, policy, index, origin, online.open_state(state_folder), timeout)
         online.run(work.once() if every is None else work.go_on(every))
     _report(work, folder)
 
@@ -71,12 +81,14 @@ class _Work:
     mirrors: tuple[str, ...]
     folder: MirrorFolder
     policy: Policy
+    index: Policy | None
     origin: str
     state: ClientState
     timeout: float
     first: int | None = None
     fetched: int = 0
     last: Pulled | None = field(default=None, repr=False)
+    indexed: Pulled | None = field(default=None, repr=False)
     _moved: float = 0.0
 
     async def once(self) -> None:
@@ -94,8 +106,6 @@ class _Work:
                 pause = min(2 * pause, AGAIN_MOST)
 
     async def _pull(self) -> None:
-        from teelog.client.mirror_pull import pull
-
         with output.progress(f"copying {self.origin}") as step:
 
             def tell(count: int) -> None:
@@ -104,7 +114,7 @@ class _Work:
 
             async with online.open_source(self.place, self.policy, self.mirrors) as source:
                 try:
-                    found = await pull(source, self.folder, self.policy, self.origin, tell)
+                    found = await self._copy(source, tell)
                 except MisbehaviourError as crime:
                     raise self.state.convict(self.origin, crime) from crime
                 self.first = found.before if self.first is None else self.first
@@ -114,6 +124,17 @@ class _Work:
                     await online.remember(self.state, found.witnessed, source)
         if found.behind:
             output.warn(f"{self.place} lies behind the copy, which stays at {found.size} entries")
+
+    async def _copy(self, source: TileSource, tell: Callable[[int], None]) -> Pulled:
+        from teelog.client.mirror_pull import pull, pull_with_index
+
+        if self.index is None:
+            return await pull(source, self.folder, self.policy, self.origin, tell)
+        async with sources.open_source(self.place) as main, sources.open_source(_index_of(self.place)) as log:
+            found, self.indexed = await pull_with_index(
+                main, log, self.folder, self.policy, self.index, self.origin, tell
+            )
+            return found
 
     async def go_on(self, every: float) -> None:
         """Until SIGTERM or SIGINT."""
@@ -150,6 +171,13 @@ class _Work:
             output.note(f"{self.last.size} entries")
 
 
+def _index_of(place: str) -> str:
+    """Where the index log lies, beside its log."""
+    if sources.is_url(place):
+        return f"{place.rstrip('/')}/index"
+    return str(sources.public_directory(Path(place)) / "index")
+
+
 def _report(work: _Work, folder: Path) -> None:
     found = work.last
     if found is None:  # stopped before the first copy was complete
@@ -160,6 +188,7 @@ def _report(work: _Work, folder: Path) -> None:
         [
             f"copied        {work.fetched} entries; {work.first} were there",
             f"root          {head.root.hex()}",
+            *([f"index         {work.indexed.size} leaves"] if work.indexed is not None else []),
             f"witnessed by  {policies.witnessed_by(found.witnessed, work.policy)}",
         ],
         {
@@ -171,6 +200,7 @@ def _report(work: _Work, folder: Path) -> None:
             "before": work.first,
             "fetched": work.fetched,
             "behind": found.behind,
+            "index_size": None if work.indexed is None else work.indexed.size,
             "witnesses": policies.cosigners(found.witnessed, work.policy),
         },
     )

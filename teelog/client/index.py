@@ -16,7 +16,7 @@ from teelog.appraisal.log import check_one_tree
 from teelog.bundle import Lookup
 from teelog.client.http import HttpClient
 from teelog.client.log import LogReader, TileCache
-from teelog.client.source import MAX_CHECKPOINT, NOT_FOUND, HttpSource
+from teelog.client.source import MAX_CHECKPOINT, NOT_FOUND, FileSource, HttpSource, TileSource
 from teelog.errors import MalformedError, ProofError, RefusedError, UnavailableError, VerificationError
 from teelog.index.leaf import IndexLeaf
 from teelog.index.lists import PAGE, Value, verify_element, verify_page
@@ -177,19 +177,39 @@ class RemoteIndex:
             raise MalformedError(f"{place} answers something else", actual=str(error)[:200]) from error
 
 
+@dataclass(frozen=True, slots=True)
+class LastLeaf:
+    """What an index log ends with, verified. The fields as in ``RemoteIndex``."""
+
+    main: WitnessedCheckpoint
+    index: WitnessedCheckpoint
+    leaf: bytes = field(repr=False)
+    path: tuple[bytes, ...] = field(repr=False)
+    map_root: bytes
+
+
 async def open_index(
     http: HttpClient, url: str, main: Policy, index: Policy, cache: TileCache | None = None
 ) -> RemoteIndex:
     """The index as it is published now.
 
-    url: of the main log. main, index: policies whose quorums the checkpoints must have. cache: of the main log's tiles.
-    Raises what HTTP raises (404: this log has no index), NothingIndexed, MalformedError, VerificationError,
+    url: of the main log. cache: of its tiles. The rest, and what it raises, as ``last_leaf``.
+    """
+    source = HttpSource(http, url)
+    last = await last_leaf(source, HttpSource(http, f"{source.name}/index"), main, index)
+    log = LogReader(source, last.main.checkpoint.size, last.main.checkpoint.root, cache)
+    return RemoteIndex(http, source.name, last.main, last.index, last.leaf, last.path, last.map_root, log)
+
+
+async def last_leaf(source: FileSource, log: TileSource, main: Policy, index: Policy) -> LastLeaf:
+    """The newest leaf of an index, and the two checkpoints that it stands between.
+
+    source: of the main log. log: of the index log. main, index: policies whose quorums the checkpoints must have.
+    Raises what reading raises (404: this log has no index), NothingIndexed, MalformedError, VerificationError,
     NotWitnessed, ProofError; MisbehaviourError where the leaf holds the log's signature over another tree of the same
     size.
     """
-    source = HttpSource(http, url)
     for left in range(ATTEMPTS - 1, -1, -1):
-        log = HttpSource(http, f"{source.name}/index")
         head = verify_checkpoint(await _first(log), index)
         size, root = head.checkpoint.size, head.checkpoint.root
         if size == 0:
@@ -198,21 +218,20 @@ async def open_index(
         leaf = await reader.entry(size - 1)
         path = tuple(await reader.prove_inclusion(size - 1))
         try:
-            answer = await http.get(f"{source.name}/index/v1/{size}/main", MAX_CHECKPOINT)
+            answer = await source.read(f"index/v1/{size}/main", MAX_CHECKPOINT)
         except RefusedError as error:
             # The server has published a newer size meanwhile, and keeps this one no longer.
             if error.status not in NOT_FOUND or left == 0:
                 raise
             continue
-        witnessed = verify_checkpoint(answer.body, main)
+        witnessed = verify_checkpoint(answer, main)
         parsed = IndexLeaf.parse(leaf)
-        _check_input(parsed, witnessed, main)
-        log_reader = LogReader(source, witnessed.checkpoint.size, witnessed.checkpoint.root, cache)
-        return RemoteIndex(http, source.name, witnessed, head, leaf, path, parsed.map_root, log_reader)
+        check_input(parsed, witnessed, main)
+        return LastLeaf(witnessed, head, leaf, path, parsed.map_root)
     raise AssertionError("the last attempt returns or raises")
 
 
-async def _first(log: HttpSource) -> bytes:
+async def _first(log: TileSource) -> bytes:
     """The index log's checkpoint. A server that says when to ask again has none yet: one that is gone says nothing."""
     try:
         return await log.checkpoint()
@@ -222,7 +241,7 @@ async def _first(log: HttpSource) -> bytes:
         raise NothingIndexed(error.message) from error
 
 
-def _check_input(leaf: IndexLeaf, main: WitnessedCheckpoint, policy: Policy) -> None:
+def check_input(leaf: IndexLeaf, main: WitnessedCheckpoint, policy: Policy) -> None:
     """The leaf's map was built from this checkpoint's tree."""
     keys = [log.key for log in policy.logs if log.key.type is SignatureType.ED25519]
     head = main.checkpoint

@@ -152,6 +152,12 @@ class MirrorFolder:
             if self.has(path):
                 shutil.rmtree(self.path / f"{path}.p", ignore_errors=True)
 
+    def keep_only(self, folder: str, name: str) -> None:
+        """Removes what else is in a folder of the copy; what cannot be removed stays."""
+        for each in (self.path / folder).iterdir():
+            if each.name != name:
+                shutil.rmtree(each, ignore_errors=True)
+
 
 def _sync(path: Path, flags: int) -> None:
     descriptor = os.open(path, flags | os.O_CLOEXEC)

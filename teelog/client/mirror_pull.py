@@ -13,9 +13,10 @@ import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from teelog.client.index import last_leaf
 from teelog.client.log import LogReader, prover
 from teelog.client.mirror_folder import MirrorFolder
-from teelog.client.source import DirectorySource, TileSource
+from teelog.client.source import DirectorySource, FileSource, TileSource
 from teelog.errors import ConfigError, MisbehaviourError, TeelogError, UnavailableError
 from teelog.tlog import fork, tiles
 from teelog.tlog.policy import Policy, WitnessedCheckpoint, quorum_since, read_checkpoint, verify_checkpoint
@@ -57,6 +58,34 @@ async def pull(
     """
     note = await source.checkpoint()
     return await copy(source, folder, note, policy, origin, tell)
+
+
+async def pull_with_index(
+    source: FileSource,
+    log: TileSource,
+    folder: MirrorFolder,
+    main: Policy,
+    index: Policy,
+    origin: str,
+    tell: Tell = lambda _: None,
+) -> tuple[Pulled, Pulled]:
+    """As ``pull``, and the log's index log to ``<folder>/index``: with it, the index can be made again from the copy.
+
+    log: of the index log. The copy of the log covers what the index log's last leaf is of, and that leaf's cosigned
+    main checkpoint is at index/v1/<size>/main. Raises as ``pull`` and ``index.last_leaf``.
+    """
+    last = await last_leaf(source, log, main, index)
+    note = await source.checkpoint()
+    if verify_checkpoint(note, main, origin=origin).checkpoint.size < last.main.checkpoint.size:
+        note = last.main.note.encode()
+    pulled = await copy(source, folder, note, main, origin, tell)
+    size = last.index.checkpoint.size
+    with MirrorFolder(folder.path / "index") as below:
+        await asyncio.to_thread(below.create, {f"v1/{size}/main": last.main.note.encode()})
+        indexed = await copy(log, below, last.index.note.encode(), index, last.index.checkpoint.origin)
+        if not indexed.behind:
+            await asyncio.to_thread(below.keep_only, "v1", str(size))
+    return pulled, indexed
 
 
 async def copy(

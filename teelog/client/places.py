@@ -14,7 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from teelog.client.source import NOT_FOUND, DirectorySource, HttpSource, TileSource, is_url, public_directory
+from teelog.client.source import (
+    NOT_FOUND,
+    DirectorySource,
+    FileSource,
+    HttpSource,
+    TileSource,
+    is_url,
+    public_directory,
+)
 from teelog.errors import MalformedError, NotWitnessed, RefusedError, TeelogError, UnavailableError
 from teelog.tlog.policy import Policy, WitnessedCheckpoint, quorum_since, read_checkpoint
 from teelog.tlog.tiles import Bundle, Tile
@@ -210,7 +218,7 @@ def _rank(view: View, policy: Policy) -> tuple[int, int]:
 # -- where a log lies at a mirror -------------------------------------------------------------------------------------
 
 
-def sources(http: object, place: str, origin: str) -> list[TileSource]:
+def sources(http: object, place: str, origin: str) -> Sequence[FileSource]:
     """Where the log may lie: at ``place`` itself, a URL or a directory, or below a mirror's monitoring prefix.
 
     Source: tlog-mirror, `<monitoring prefix>/<origin hash>`. Raises ConfigError for a bad URL.

@@ -49,10 +49,20 @@ class Replaceable(Protocol):
         """What was given at ``path`` does not hold; whether there is another place to ask for it."""
 
 
+class FileSource(TileSource, Protocol):
+    """A source that has other files of a log as well."""
+
+    async def read(self, path: str, limit: int) -> bytes:
+        """The file at a path, at most ``limit`` bytes. Raises as the rest."""
+
+
 class _Paths:
     """The part that the two sources share: which paths, which bounds, and a partial that has become full."""
 
     name: str
+
+    async def read(self, path: str, limit: int) -> bytes:
+        return await self._read(path, limit)
 
     async def _read(self, path: str, limit: int) -> bytes:
         raise NotImplementedError
@@ -133,7 +143,7 @@ def public_directory(path: Path) -> Path:
 
 
 @asynccontextmanager
-async def open_source(place: str) -> AsyncIterator[TileSource]:
+async def open_source(place: str) -> AsyncIterator[FileSource]:
     """The source at a URL or in a directory, for as long as the context lasts. Raises ConfigError for a bad URL."""
     if not is_url(place):
         yield DirectorySource(public_directory(Path(place)))
