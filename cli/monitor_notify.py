@@ -61,7 +61,7 @@ def notify(
         after = settings.read(monitor)
         chosen: Sequence[SinkSettings] = after.sinks
     else:
-        asked = _sink(kind, target, local)
+        asked = _sink(kind, target, local or remove)
         chosen = [asked]
         with settings.changing(monitor) as before:
             known = {sink.name: sink for sink in before.sinks}

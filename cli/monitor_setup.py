@@ -33,7 +33,14 @@ MONITOR = click.argument("monitor", metavar="MONITOR", type=click.Path(path_type
     help="Of the log's index, which is rebuilt.",
 )
 @click.option("--trust", "trust_file", metavar="FILE", help="Its index policy, max age and namespaces.")
-@click.option("--place", metavar="URL|DIR", help="Where the log is read.  [default: the policy's URL]")
+@click.option(
+    "--url",
+    "place",
+    metavar="URL|DIR",
+    envvar="TEELOG_LOG",
+    show_envvar=True,
+    help="Where the log is read.  [default: the policy's URL]",
+)
 @click.option("--mirror", "mirrors", multiple=True, metavar="URL|DIR", help="A copy to compare with. Repeatable.")
 @click.option(
     "--ahead", type=DURATION, default="24h", show_default=True, help="Alert so long before a status goes stale."
@@ -82,7 +89,7 @@ def init(
     else:
         standing.must_belong(policy, None)
     settings = Settings(
-        place=place or policies.url_of(policy, None),
+        place=policies.url_of(policy, place),
         policy=files.read(policy_file, what="policy").decode(),
         index_policy=index_text,
         mirrors=mirrors,

@@ -1,0 +1,362 @@
+"""`teelog monitor`: a folder is made, told what to watch and whom to tell, run, and asked; also while it runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from teelog.statement import dsse
+from teelog.testing.ledger import INDEX_POLICY, MAIN_POLICY, trust_text
+from teelog.witness.monitor.notify import webhook
+from tests.cli.growing import Growing, growing
+from tests.client.peers import Asked, Peer, Reply, peer
+from tests.statement import make
+
+STREAM = "acme.example/inference/stable"
+NAMESPACE = make.namespace_file()
+RELEASE = make.release_file()
+ENTRIES = [make.log_policy_file(), NAMESPACE, RELEASE]
+HOSTILE = b"\x1b]0;owned\x07 \xe2\x80\xae"
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Growing]:
+    monkeypatch.chdir(tmp_path)
+    with growing(tmp_path, ENTRIES) as found:
+        yield found
+
+
+@pytest.fixture
+def hook() -> Iterator[Peer]:
+    with peer() as server:
+        server.fallback = Reply(status=204)
+        yield server
+
+
+def init(log: Growing, *more: object) -> None:
+    log.run("monitor", "init", "M", "--policy", "policy.txt", "--url", log.peer.url, *more)
+
+
+def look(log: Growing, code: int = 0) -> Any:
+    return log.run("monitor", "run", "M", "--polls", "1", "--json", code=code).json
+
+
+def numbers(server: Peer) -> list[int]:
+    return [json.loads(asked.body)["number"] for asked in server.asked]
+
+
+# -- init -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_monitor_is_a_folder_of_its_own_made_once(log: Growing):
+    init(log)
+    found = log.run("monitor", "watch", "M", "--json").json
+    assert (found["place"], found["watched"], found["index"], found["outlets"]) == (log.peer.url, [], False, [])
+    assert stat.S_IMODE((log.folder / "M").stat().st_mode) == 0o700
+    again = log.run("monitor", "init", "M", "--policy", "policy.txt", code=6)
+    assert "exists already" in again.stderr
+
+
+def test_a_trust_file_gives_index_max_age_and_namespaces(log: Growing):
+    pin = dsse.parse(NAMESPACE).statement_id
+    log.write("trust.toml", trust_text(STREAM, pin, max_age="6h").encode())
+    log.run("monitor", "init", "M", "--policy", MAIN_POLICY, "--trust", "trust.toml", "--url", log.peer.url)
+    found = log.run("monitor", "watch", "M", "--json").json
+    assert found["watched"] == [{"subject": "namespace", "value": "acme.example"}]
+    assert (found["max_age_s"], found["index"]) == (6 * 3_600, True)
+
+
+def test_the_policies_are_that_of_a_log_and_of_its_index(log: Growing):
+    place = ("--url", log.peer.url)
+    ran = log.run("monitor", "init", "M", "--policy", INDEX_POLICY, *place, code=6)
+    assert "that of a log's index" in ran.stderr
+    log.run("monitor", "init", "M", "--policy", MAIN_POLICY, "--index-policy", MAIN_POLICY, *place, code=6)
+    assert not (log.folder / "M").exists()
+
+
+@pytest.mark.parametrize(
+    "command", [("run",), ("alerts",), ("watch",), ("watch", "all"), ("notify",), ("notify", "atom")]
+)
+def test_what_is_no_monitors_folder_is_never_made_one(log: Growing, command: tuple[str, ...]):
+    name, *rest = command
+    ran = log.run("monitor", name, "M", *rest, code=6)
+    assert "teelog monitor init M --policy POLICY" in ran.stderr
+    assert not (log.folder / "M").exists()
+
+
+# -- watch ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_watched_is_listed_and_watched_no_longer(log: Growing):
+    init(log)
+    log.key("acme.key", make.ACME)
+    register = f"sev-snp:measurement={make.MEASUREMENT}"
+    for subject, value in (("namespace", "acme.example"), ("stream", STREAM), ("register", register)):
+        log.run("monitor", "watch", "M", subject, value)
+    log.run("monitor", "watch", "M", "signer", "acme.key.pub")
+    log.run("monitor", "watch", "M", "all")
+    log.run("monitor", "watch", "M", "all")
+    wanted = [
+        ("namespace", "acme.example"), ("stream", STREAM), ("register", register),
+        ("signer", make.ACME.public.fingerprint), ("all", ""),
+    ]  # fmt: skip
+    found = log.run("monitor", "watch", "M", "--json").json
+    assert [(each["subject"], each["value"]) for each in found["watched"]] == wanted
+    log.run("monitor", "watch", "M", "--remove", "stream", STREAM)
+    assert "stream" not in log.run("monitor", "watch", "M").text
+    log.run("monitor", "watch", "M", "--remove", "stream", STREAM, code=6)
+
+
+@pytest.mark.parametrize(
+    ("subject", "value"),
+    [
+        ("namespace", "acme.example/x"), ("namespace", ""), ("stream", "acme.example"), ("register", "measurement"),
+        ("register", "sev-snp:measurement=zz"), ("signer", "ab"), ("all", "x"), ("everything", ""),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_watched_is_a_usage_error(log: Growing, subject: str, value: str):
+    init(log)
+    log.run("monitor", "watch", "M", subject, value, code=2)
+    assert log.run("monitor", "watch", "M", "--json").json["watched"] == []
+
+
+def test_a_list_of_what_is_known_must_be_one(log: Growing):
+    init(log)
+    log.write("known.txt", b"not an id\n")
+    log.run("monitor", "watch", "M", "namespace", "acme.example", "--known", "known.txt", code=6)
+    assert log.run("monitor", "watch", "M", "--json").json["known"] is None
+
+
+# -- run and alerts ---------------------------------------------------------------------------------------------------
+
+
+def test_a_look_tells_how_far_it_was_and_what_was_found(log: Growing):
+    init(log)
+    found = look(log)
+    assert found["schema"] == "teelog-monitor-run/v1"
+    assert (found["looked"]["size"], found["looked"]["judged"], found["alerts"]) == (3, 3, [])
+    log.run("monitor", "watch", "M", "namespace", "acme.example", "--known", "known.txt", code=6)
+    log.write("known.txt", f"{dsse.parse(NAMESPACE).statement_id} the namespace\n".encode())
+    log.run("monitor", "watch", "M", "namespace", "acme.example", "--known", "known.txt")
+    found = look(log, code=1)
+    assert ("unexpected", 2) in [(alert["kind"], alert["index"]) for alert in found["alerts"]]
+    shown = log.run("monitor", "alerts", "M")
+    assert re.search(r"^looked {6}at 3 entries of log\.example/tee, last read [0-9-]{10}T[0-9:]{8}Z$", shown.text, re.M)
+    assert f"alert unexpected {STREAM} entry 2" in shown.text
+
+
+def test_alerts_after_a_number_and_open_ones(log: Growing):
+    init(log)
+    log.run("monitor", "watch", "M", "all")
+    look(log)
+    ask = ("monitor", "alerts", "M", "--json")
+    every = log.run(*ask).json["alerts"]
+    assert [alert["number"] for alert in every] == [1, 2, 3]
+    assert [alert["number"] for alert in log.run(*ask, "--after", 2).json["alerts"]] == [3]
+    assert [alert["number"] for alert in log.run(*ask, "--limit", 1).json["alerts"]] == [1]
+    log.peer.fallback, log.peer.answers = Reply(status=503), {}
+    found = look(log, code=4)
+    assert [alert["kind"] for alert in found["alerts"] if alert["severity"] == "alert"] == ["unreachable"]
+    assert found["looked"]["at"] >= found["looked"]["read_at"] > 0
+    assert log.run(*ask, "--open").json["looked"]["size"] == 3
+
+
+def test_before_the_first_look_nothing_is_well(log: Growing):
+    init(log)
+    assert log.run("monitor", "alerts", "M").text == "looked      never yet at log.example/tee\n"
+    assert log.run("monitor", "alerts", "M", "--json").json["looked"]["read_at"] == 0
+
+
+def test_strangers_words_reach_no_terminal_raw_a18(log: Growing):
+    log.entries += [HOSTILE, make.release_file(make.STRANGER)]
+    log.serve()
+    init(log)
+    log.run("monitor", "watch", "M", "all")
+    ran = log.run("monitor", "run", "M", "--polls", "1")
+    for text in (ran.text, ran.stderr, log.run("monitor", "alerts", "M").text):
+        assert not set("\x1b\x07\u202e") & set(text)
+
+
+# -- notify -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_webhooks_key_is_shown_once_and_kept_for_its_owner(log: Growing, hook: Peer):
+    init(log)
+    ran = log.run("monitor", "notify", "M", "webhook", f"{hook.url}/in", "--local", "--json")
+    key = bytes.fromhex(ran.json["key"])
+    assert len(key) == 32
+    (file,) = (log.folder / "M" / "keys").iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    again = log.run("monitor", "notify", "M", "webhook", f"{hook.url}/in", "--local", "--json")
+    assert again.json["key"] is None
+    assert key.hex() not in log.run("monitor", "notify", "M").text
+    log.run("monitor", "watch", "M", "all")
+    look(log)
+    assert numbers(hook) == [1, 2, 3]
+    for asked in hook.asked:
+        webhook.verify(key, asked.headers, asked.body, int(time.time()))
+    log.run("monitor", "notify", "M", "webhook", f"{hook.url}/in", "--remove")
+    assert not file.exists()
+    assert log.run("monitor", "notify", "M", "--json").json["outlets"] == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("webhook", "http://alerts.acme.example/in"),
+        ("webhook", "https://192.168.0.1/in"),
+        ("webhook", "https://user:word@alerts.acme.example/in"),
+        ("webhook", "http://alerts.acme.example/in", "--local"),
+    ],
+)
+def test_a_webhook_elsewhere_than_in_the_open_internet_is_refused_a16(log: Growing, words: tuple[str, ...]):
+    init(log)
+    log.run("monitor", "notify", "M", *words, code=6)
+    assert log.run("monitor", "notify", "M", "--json").json["outlets"] == []
+
+
+def test_an_outlet_can_be_tried_before_anything_happens(log: Growing, hook: Peer, tmp_path: Path):
+    init(log)
+    log.run("monitor", "notify", "M", "--test", code=6)
+    ran = log.run("monitor", "notify", "M", "webhook", f"{hook.url}/in", "--local", "--test", "--json")
+    webhook.verify(bytes.fromhex(ran.json["key"]), hook.asked[0].headers, hook.asked[0].body, int(time.time()))
+    assert json.loads(hook.asked[0].body)["kind"] == "test"
+    log.run("monitor", "notify", "M", "jsonl", "alerts.jsonl")
+    log.run("monitor", "notify", "M", "--test")
+    assert numbers(hook) == [0, 0]
+    assert [json.loads(line)["kind"] for line in (tmp_path / "alerts.jsonl").read_text().splitlines()] == ["test"]
+    assert log.run("monitor", "alerts", "M", "--json").json["alerts"] == []
+    hook.fallback = Reply(status=404)
+    assert "refused" in log.run("monitor", "notify", "M", "--test", code=1).stderr
+
+
+def test_an_outlet_that_cannot_be_told_shows_until_it_can(log: Growing, hook: Peer):
+    init(log)
+    log.run("monitor", "watch", "M", "all")
+    log.run("monitor", "notify", "M", "webhook", f"{hook.url}/in", "--local")
+    hook.fallback = Reply(status=503)
+    look(log)
+    (trouble,) = log.run("monitor", "alerts", "M", "--json").json["untold"]
+    assert trouble["outlet"] == f"webhook {hook.url}/in"
+    hook.fallback = Reply(status=204)
+    look(log)
+    assert log.run("monitor", "alerts", "M", "--json").json["untold"] == []
+    assert numbers(hook) == [1, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("atom", "x"), ("jsonl",), ("jsonl", "."), ("webhook",), ("mail", "a@b.example"), ("--remove",),
+        ("--from-now",), ("atom", "--remove", "--test"),
+    ],
+)  # fmt: skip
+def test_what_names_no_outlet_is_a_usage_error(log: Growing, words: tuple[str, ...]):
+    init(log)
+    log.run("monitor", "notify", "M", *words, code=2)
+
+
+# -- a running monitor ------------------------------------------------------------------------------------------------
+
+
+class Running:
+    """A monitor as a process of its own. What it says is read from ``said``."""
+
+    def __init__(self, folder: Path, *more: str) -> None:
+        self.said = folder / "said.txt"
+        words = ["monitor", "run", "M", "--interval", "100ms", "--listen", "127.0.0.1:0", *more]
+        with self.said.open("wb") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "teelog.cli.main", *words], cwd=folder, stderr=file, stdout=file
+            )
+        self.until(lambda: "listening on" in self.said.read_text())
+        found = re.search(r"listening on (\S+)", self.said.read_text())
+        assert found is not None
+        self.address = found[1]
+
+    def until(self, true: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 120
+        while not true():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(self.said.read_text())
+            time.sleep(0.02)
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        try:
+            with urllib.request.urlopen(f"http://{self.address}{path}", timeout=120) as response:
+                return response.status, response.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+    def stop(self, by: signal.Signals) -> int:
+        self.process.send_signal(by)
+        return self.process.wait(120)
+
+
+@pytest.fixture
+def running(log: Growing) -> Iterator[Running]:
+    init(log)
+    made = Running(log.folder)
+    yield made
+    if made.process.poll() is None:
+        made.stop(signal.SIGKILL)
+
+
+def test_settings_are_changed_while_it_runs(log: Growing, running: Running, hook: Peer):
+    running.until(lambda: running.get("/readyz")[0] == 200)
+    log.run("monitor", "notify", "M", "webhook", f"{hook.url}/in", "--local")
+    log.run("monitor", "watch", "M", "all")
+    running.until(lambda: len(hook.asked) >= 4)
+    kinds = [json.loads(asked.body)["kind"] for asked in hook.asked[:4]]
+    assert kinds == ["settings", "entry", "entry", "entry"]
+    assert [alert["kind"] for alert in json.loads(running.get("/alerts.json")[1])["alerts"]] == kinds[::-1]
+    assert b'monitor_alerts{kind="entry"} 3.0' in running.get("/metrics")[1]
+    # One process writes a folder; commands read it.
+    assert "in use" in log.run("monitor", "run", "M", "--polls", "1", code=4).stderr
+    assert len(log.run("monitor", "alerts", "M", "--json").json["alerts"]) == 4
+    log.run("monitor", "notify", "M", "jsonl", "late.jsonl", "--from-now")
+    log.entries.append(b"four")
+    log.serve()
+    running.until(lambda: (log.folder / "late.jsonl").exists() and len(hook.asked) >= 5)
+    assert running.stop(signal.SIGTERM) == 0
+    assert [json.loads(line)["number"] for line in (log.folder / "late.jsonl").read_text().splitlines()] == [5]
+
+
+def test_nothing_is_lost_by_a_kill(log: Growing, running: Running, hook: Peer):
+    """Killed with one alert on its way: it comes again, and the rest after it."""
+    delivered: list[int] = []
+
+    def slow(asked: Asked) -> Reply:
+        delivered.append(json.loads(asked.body)["number"])
+        if len(delivered) == 3:
+            os.kill(running.process.pid, signal.SIGKILL)
+        return Reply(status=204)
+
+    hook.fallback = slow
+    log.run("monitor", "notify", "M", "webhook", f"{hook.url}/in", "--local")
+    log.run("monitor", "watch", "M", "all")
+    assert running.process.wait(120) == -signal.SIGKILL
+    look(log)
+    assert delivered[:3] == [1, 2, 3]
+    assert delivered[3:] == [3, 4]
+
+
+def test_a_page_elsewhere_cannot_ask_it_by_another_name_a16(running: Running):
+    request = urllib.request.Request(f"http://{running.address}/alerts.json", headers={"Host": "evil.example"})
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=120)
+    assert caught.value.code == 421
+    caught.value.close()
