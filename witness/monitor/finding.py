@@ -52,9 +52,9 @@ class Kind(enum.StrEnum):
     OVERFLOW = "more"
 
 
+# No rollback: a smaller tree was signed before, a cache may show it still, and the two checkpoints convict nobody.
 _SEVERITY = {
     Kind.FORK: Severity.CRIME,
-    Kind.ROLLBACK: Severity.CRIME,
     Kind.INDEX_FAULT: Severity.CRIME,
     Kind.BEHIND: Severity.NOTICE,
     Kind.NOT_INDEXED: Severity.NOTICE,
