@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Protocol
 
 import msgspec
 
@@ -50,7 +51,13 @@ __all__ = [
     "check_build",
     "decide",
     "map_entry",
+    "map_read",
+    "read",
+    "signing_keys",
 ]
+
+Read = ParsedEntry | MalformedError
+"""An entry as it was read, or why it is none of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +80,23 @@ def map_entry(entry: bytes, index: int, state: Effective) -> Mapped:
     Raises nothing for any bytes; ConfigError on a build without one of the signature algorithms, which would map
     entries otherwise than others do.
     """
+    return map_read(read(entry), index, state)
+
+
+def read(entry: bytes) -> Read:
+    """What ``map_read`` takes: the entry, of which nothing is verified. Raises ConfigError, see ``map_entry``."""
     check_build()
     try:
-        parsed = admit.classify(entry)
+        return admit.classify(entry)
+    except MalformedError as error:
+        return error
+
+
+def map_read(parsed: Read, index: int, state: Effective) -> Mapped:
+    """As ``map_entry``, of an entry that was read before, and maybe checked (``Envelope.checked``)."""
+    if isinstance(parsed, MalformedError):
+        return Mapped((), None, str(parsed))
+    try:
         found = set(_content_keys(parsed))
     except MalformedError as error:
         return Mapped((), None, str(error))
@@ -213,7 +234,7 @@ def _content_keys(parsed: ParsedEntry) -> Iterator[bytes]:
 
 def _signers(parsed: ParsedEntry, state: Effective) -> tuple[str, ...]:
     """Of an entry without effect: the keyids whose signatures hold, among the keys that could sign it now."""
-    held = _keys(parsed, state)
+    held = signing_keys(parsed, state)
     if isinstance(parsed.envelope, Envelope):
         return parsed.envelope.holding(held)
     try:
@@ -222,8 +243,17 @@ def _signers(parsed: ParsedEntry, state: Effective) -> tuple[str, ...]:
         return ()
 
 
-def _keys(parsed: ParsedEntry, state: Effective) -> dict[str, PublicKey]:
-    """Of the version in force; a namespace or log policy may be signed by keys that it names itself, too."""
+class Holders(Protocol):
+    """Whose keys count: of ``Effective``, what is needed to know which keys may have signed an entry."""
+
+    def log_policy(self) -> log_policy.LogPolicy | None: ...
+    def namespace(self, name: str) -> namespace.Namespace | None: ...
+
+
+def signing_keys(parsed: ParsedEntry, state: Holders) -> dict[str, PublicKey]:
+    """The keys, by keyid, that count for an entry in this state.
+
+    Of the version in force; a namespace or log policy may be signed by keys that it names itself, too."""
     claim = parsed.statement.claim
     own: dict[str, PublicKey] = {}
     if isinstance(claim, LogPolicyPredicate):

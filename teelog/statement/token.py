@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from teelog.errors import ConfigError, MalformedError, SignatureError, UntrustedKey
 from teelog.keys import Algorithm, PublicKey, low_s
@@ -47,7 +47,8 @@ class Token:
     """A well-formed token of which nothing is verified.
 
     file: its exact bytes. alg: the algorithm's name as in JOSE and COSE. kid, typ: as the header says, hints.
-    signed: what the signature is over; its SHA-256 is the statement id.
+    signed: what the signature is over; its SHA-256 is the statement id. _held: a key under which the signature held
+    when it was checked before; for it, it is not checked again.
     """
 
     file: bytes = field(repr=False)
@@ -60,6 +61,7 @@ class Token:
     _signed: bytes = field(repr=False)
     _payload: bytes = field(repr=False)
     _signature: bytes = field(repr=False)
+    _held: PublicKey | None = field(default=None, repr=False)
 
     @property
     def keyids(self) -> tuple[str, ...]:
@@ -90,13 +92,21 @@ class Token:
         failure: SignatureError | None = None
         for keyid, key in named.items():
             try:
-                key.verify(self._signed, signature)
+                if key != self._held:
+                    key.verify(self._signed, signature)
             except SignatureError as error:
                 failure = error
             else:
                 return VerifiedToken(self._payload, keyid, self.statement_id, self.file)
         assert failure is not None
         raise failure
+
+    def checked(self, keys: Mapping[str, PublicKey]) -> Token:
+        """The same, knowing whether it holds under ``keys``: as ``dsse.Envelope.checked``."""
+        try:
+            return replace(self, _held=keys[self.verify(keys).signer])
+        except (SignatureError, UntrustedKey):
+            return self
 
     def _fits(self, key: PublicKey) -> bool:
         return key.algorithm is self.algorithm

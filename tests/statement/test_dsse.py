@@ -70,7 +70,7 @@ def test_round_trip(payload: bytes, signers: set[Any]) -> None:
 
 def test_payload_is_reachable_only_by_verifying_or_by_claiming() -> None:
     public = {name for name in dir(dsse.parse(FILE)) if not name.startswith("_")}
-    assert public == {"claimed", "file", "holding", "keyids", "signatures", "statement_id", "verify"}
+    assert public == {"checked", "claimed", "file", "holding", "keyids", "signatures", "statement_id", "verify"}
 
 
 def test_holding_names_the_keys_whose_signatures_hold_and_no_other() -> None:
@@ -81,6 +81,23 @@ def test_holding_names_the_keys_whose_signatures_hold_and_no_other() -> None:
     assert envelope.holding(KEYS) == (make.ACME.public.fingerprint,)
     assert envelope.holding({}) == ()
     assert good.holding(KEYS) == good.keyids
+
+
+def test_what_was_checked_counts_for_the_very_key_and_says_the_same() -> None:
+    acme, second = make.ACME.public, make.SECOND.public
+    good = make.sign(b"{}", make.ACME, make.SECOND)
+    checked = good.checked({acme.fingerprint: acme})
+    assert checked.verify(KEYS) == good.verify(KEYS)
+    assert checked.holding(KEYS) == good.holding(KEYS)
+    with pytest.raises(UntrustedKey):
+        checked.verify({second.fingerprint: second})
+    # Another key under that name has signed nothing, whatever was checked before.
+    with pytest.raises(SignatureError):
+        checked.verify({**KEYS, acme.fingerprint: second})
+    broken = dsse.encode(PAYLOAD_TYPE, b"[]", good.signatures).checked(KEYS)
+    assert broken.holding(KEYS) == ()
+    with pytest.raises(SignatureError):
+        broken.verify(KEYS)
 
 
 def test_A_40_signature_by_an_unknown_key_is_refused_beside_a_good_one() -> None:

@@ -37,7 +37,7 @@ class Known:
 
     def __init__(self, state: Holders) -> None:
         self._state = state
-        self._names: dict[str, Namespace | None] = {}
+        self._names: dict[str, Namespace] = {}
         self._policy: LogPolicy | None = None
         self._missing: set[str] = set()
 
@@ -61,7 +61,9 @@ class Known:
 
     def renew(self, name: str) -> None:
         """Looks this namespace up, whose keys may have changed."""
-        self._names[name] = self._state.namespace(name)
+        found = self._state.namespace(name)
+        if found is not None:
+            self._names[name] = found
 
 
 class Ahead:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -23,13 +24,13 @@ from teelog.client.rehash import Rehash
 from teelog.client.source import TileSource
 from teelog.errors import ConfigError, MalformedError, TeelogError, UnavailableError, VerificationError
 from teelog.statement import admit
-from teelog.statement.effective import Effect
-from teelog.statement.index_map import map_entry
+from teelog.statement.effective import Effect, NamespaceEffect, Rows
+from teelog.statement.index_map import map_read
 from teelog.statement.log_policy import LogPolicyPredicate
 from teelog.tlog.fork import ForkProof
 from teelog.tlog.policy import NONE, Policy, quorum_since, read_checkpoint
-from teelog.tlog.tiles import WIDTH
 from teelog.witness.monitor import portion, views
+from teelog.witness.monitor.ahead import Ahead, Batch, BatchRead, Known
 from teelog.witness.monitor.finding import Alert, Finding, Kind, cut
 from teelog.witness.monitor.folder import Folder
 from teelog.witness.monitor.known import read_known
@@ -185,7 +186,8 @@ class Follower:
                 what = (
                     f"does not show that its {view.checkpoint.size} entries continue the {self._followed.signed} seen"
                 )
-                self._standing(Kind.BROKEN, _named(view.place), f"{what}: {error}")
+                kind = Kind.UNREACHABLE if isinstance(error, UnavailableError) else Kind.BROKEN
+                self._standing(kind, _named(view.place), f"{what}: {error}")
             return False
         if fork is None:
             return True
@@ -260,11 +262,11 @@ class Follower:
     async def _hash(self, target: View, source: Joined) -> AsyncIterator[None]:
         """Hashes the new entries again, a portion at a time. Raises READ_ERRORS; yields after each commit."""
         head = target.checkpoint
-        reader = LogReader(target.place.source, head.size, head.root)
-        await self._drop_unsigned(reader)
+        await self._drop_unsigned(LogReader(target.place.source, head.size, head.root))
         tree = self._own.resume(self._followed.size, self._followed.root)
         while True:
-            before = tree.size
+            # One for each portion: what it has read is not kept for the whole log.
+            reader, before = LogReader(target.place.source, head.size, head.root), tree.size
             source.held.clear()
             await portion.grow(tree, target.place.source, head.size, source.held)
             root = tree.root()
@@ -322,25 +324,51 @@ class Follower:
         if not ours and not self._settings.watched:
             self._advance(replace(self._followed, mapped=end))
             return
-        rules, pending = self._rules(), dict[bytes, bytes]()
+        batches = portion.batches(source, start, end, self._followed.root)
+        if not ours:
+            await self._observe(batches)
+            return
+        pending = dict[bytes, bytes]()
         in_force = self._state.effective(pending)
-        events, effects = list[Finding](), list[Effect]()
-        done = start
-        async for index, entry in reader.entries(start, end):
-            mapped = map_entry(entry, index, in_force) if ours else None
-            events += rules.observe(index, entry, mapped, in_force if ours else None)
-            if mapped is not None and mapped.effect is not None:
-                effects.append(mapped.effect)
-                key, value = mapped.effect.row
-                pending[key] = value
-            if index + 1 == end or len(events) >= EVENTS or index + 1 - done >= ENTRIES:
-                self._advance(replace(self._followed, mapped=index + 1, rules=rules.dump()), events, effects=effects)
-                self._step("mapped")
-                self._progress("mapped", index + 1 - done)
-                events, effects, done = [], [], index + 1
-                pending.clear()
-            if index % WIDTH == 0:
-                await asyncio.sleep(0)  # others have their turn
+        with Ahead(in_force) as ahead:
+            await self._judge(ahead.over(batches), ahead.known, in_force, pending)
+
+    async def _observe(self, batches: AsyncIterator[Batch]) -> None:
+        """Of a log whose entries mean nothing here."""
+        rules = self._rules()
+        async for first, entries in batches:
+            events = [each for at, entry in enumerate(entries) for each in rules.observe(first + at, entry, None, None)]
+            self._advance(replace(self._followed, mapped=first + len(entries), rules=rules.dump()), events)
+            self._mapped(len(entries))
+
+    async def _judge(
+        self, batches: AsyncIterator[BatchRead], known: Known, in_force: Rows, pending: dict[bytes, bytes]
+    ) -> None:
+        """Maps, one by one, and shows each to the rules. pending: rows that are not yet committed."""
+        rules, end = self._rules(), self._followed.size
+        events, effects, done = list[Finding](), list[Effect](), self._followed.mapped
+        async for first, entries in batches:
+            for index, (entry, parsed) in enumerate(entries, first):
+                mapped = map_read(parsed, index, in_force)
+                events += rules.observe(index, entry, mapped, in_force, parsed)
+                if mapped.effect is not None:
+                    effects.append(mapped.effect)
+                    key, value = mapped.effect.row
+                    pending[key] = value
+                    if isinstance(mapped.effect, NamespaceEffect):
+                        known.renew(mapped.effect.name)
+                if index + 1 == end or len(events) >= EVENTS or index + 1 - done >= ENTRIES:
+                    after = replace(self._followed, mapped=index + 1, rules=rules.dump())
+                    self._advance(after, events, effects=effects)
+                    pending.clear()
+                    self._mapped(index + 1 - done)
+                    events, effects, done = [], [], index + 1
+                # The threads that check ahead need the interpreter for a moment after each signature.
+                time.sleep(0)
+
+    def _mapped(self, count: int) -> None:
+        self._step("mapped")
+        self._progress("mapped", count)
 
     async def _is_our_kind(self, reader: LogReader) -> bool:
         """Whether the log begins with a log policy of its own: only then its entries have a meaning here."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
 
 from teelog.client.log import LogReader
 from teelog.client.rehash import Rehash
 from teelog.client.source import TileSource
+from teelog.tlog import tiles
 from teelog.tlog.tiles import WIDTH, Bundle, Tile
 from teelog.witness.monitor.hashes import HashFiles, bundles
 
@@ -52,6 +54,27 @@ async def grow(tree: Rehash, source: TileSource, size: int, held: dict[Bundle, b
     finally:
         for _, task in tasks:
             task.cancel()
+
+
+async def batches(
+    source: Joined, start: int, end: int, root: bytes
+) -> AsyncIterator[tuple[int, Sequence[bytes]]]:
+    """Entries [start, end) of the followed tree (end, root), bundle by bundle: the index of the first, and they.
+
+    What is held was hashed just now; the rest is read again, and authenticated.
+    """
+    reader = LogReader(source, end, root)
+    while start < end:
+        bundle = Bundle(start // WIDTH, min(WIDTH, end - start // WIDTH * WIDTH))
+        held = source.held.get(bundle)
+        upto = bundle.index * WIDTH + bundle.width
+        if held is not None:
+            yield start, tiles.parse_bundle(held, bundle.width)[start % WIDTH :]
+        else:
+            yield start, [entry async for _, entry in reader.entries(start, upto)]
+        start = upto
+        if start % (PORTION * WIDTH) == 0:
+            reader = LogReader(source, end, root)  # the tiles below the top are not kept for the whole log
 
 
 async def explain(reader: LogReader, start: int, end: int) -> None:

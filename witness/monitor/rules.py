@@ -13,11 +13,11 @@ from datetime import datetime, timedelta
 import msgspec
 
 from teelog.errors import MalformedError
-from teelog.statement import admit
+from teelog.statement import index_map
 from teelog.statement.admit import ParsedEntry
 from teelog.statement.ear import Result
 from teelog.statement.effective import Effective, LogPolicyEffect, NamespaceEffect, StatusEffect
-from teelog.statement.index_map import Mapped
+from teelog.statement.index_map import Mapped, Read
 from teelog.statement.log_policy import LogPolicyPredicate
 from teelog.statement.status import StatusPredicate
 from teelog.tlog.rfc6962 import leaf_hash
@@ -71,22 +71,26 @@ class Rules:
 
     # -- entries ------------------------------------------------------------------------------------------------------
 
-    def observe(self, index: int, entry: bytes, mapped: Mapped | None, state: Effective | None) -> list[Finding]:
+    def observe(
+        self, index: int, entry: bytes, mapped: Mapped | None, state: Effective | None, parsed: Read | None = None
+    ) -> list[Finding]:
         """What the next entry gives rise to.
 
         mapped: what it maps to, state: what is in force before it; None, both, for a log that is none of ours.
+        parsed: the entry as it was read, where it was.
         """
-        return [*self._observe(index, entry, mapped, state)]
+        return [*self._observe(index, entry, mapped, state, parsed)]
 
-    def _observe(self, index: int, entry: bytes, mapped: Mapped | None, state: Effective | None) -> Iterator[Finding]:
+    def _observe(
+        self, index: int, entry: bytes, mapped: Mapped | None, state: Effective | None, parsed: Read | None
+    ) -> Iterator[Finding]:
         if mapped is None or state is None:
             if self._all:
                 text = f"an entry of {len(entry)} bytes, leaf {leaf_hash(entry).hex()}"
                 yield Finding(Kind.ENTRY, self._log, "", text, index)
             return
-        try:
-            parsed = admit.classify(entry)
-        except MalformedError:
+        parsed = index_map.read(entry) if parsed is None else parsed
+        if isinstance(parsed, MalformedError):
             if self._all:
                 yield from self._junk(Kind.ENTRY, "", "an entry that is no statement", index)
             return
