@@ -126,10 +126,15 @@ class Follower:
         tiles = [view.place.source for view in readable]
         good = [view for view in readable if await self._is_ours(view, tiles)]
         target = max(good, key=lambda view: view.checkpoint.size, default=None)
+        others = [view for view in found.views if view.seen is not None and view not in readable]
+        seen_before = [view for view in others if view.checkpoint.size <= self._followed.signed]
+        # First what can be compared now: a log that grows without end puts nothing off.
+        for view in seen_before:
+            await self._is_ours(view, tiles)
         if target is not None:
             await self._follow(target)
-        for view in found.views:
-            if view.seen is not None and view not in readable:
+        for view in others:
+            if view not in seen_before:
                 await self._is_ours(view, tiles)
         self._judge_views(target, good)
         if target is not None and check_index is not None:
