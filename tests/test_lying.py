@@ -6,8 +6,9 @@ signed twice is proven from then on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -23,11 +24,19 @@ POLICY = ("--policy", "policy.txt")
 READERS = {
     "monitor once": ("monitor", "once", "URL", *POLICY),
     "log mirror": ("log", "mirror", "URL", "copy", *POLICY, "--timeout", "100ms"),
+    "monitor run": ("monitor", "run", "M", "--polls", "1"),
     "proof get": ("proof", "get", "entry", "--from", "URL", *POLICY, "--out", "entry.tlog-proof"),
 }
 LIES = [(lie, False) for lie in Lie] + [(lie, True) for lie in TRANSPORT]
 NEVER = (Lie.DRIP, Lie.SILENT)
 """What only a deadline ends."""
+
+
+_within = HttpClient._within
+
+
+def _hurried(self: HttpClient, exchange: Awaitable[Any], url: str, timeout: float | None) -> Awaitable[Any]:
+    return _within(self, exchange, url, 0.3)
 
 
 class Reader:
@@ -36,6 +45,8 @@ class Reader:
     def __init__(self, name: str, log: LyingLog) -> None:
         self.log = log
         self._words = [log.url if word == "URL" else word for word in READERS[name]]
+        if name == "monitor run":
+            assert teelog("monitor", "init", "M", *POLICY).code == 0
 
     def __call__(self) -> Ran:
         ran = teelog(*self._words)
@@ -47,7 +58,7 @@ class Reader:
     def lied_to(self, lie: Lie, checkpoint: bool) -> Ran:
         self.log.tell(lie, checkpoint)
         # Whatever else is late within this time fails as it must.
-        with patch.object(HttpClient.__init__, "__defaults__", (0.3,) if lie in NEVER else (120.0,)):
+        with patch.object(HttpClient, "_within", _hurried if lie in NEVER else _within):
             return self()
 
 
@@ -67,12 +78,20 @@ def copied() -> int:
     return parse_body(parse(shown.read_bytes()).claimed_text()).size if shown.exists() else 0
 
 
+def looked() -> int:
+    """How far the monitor says that it has looked."""
+    return int(teelog("monitor", "alerts", "M", "--json").json["looked"]["judged"])
+
+
 def expected(name: str, lie: Lie, seen: bool) -> int:
     if lie in (Lie.FORK, Lie.REGROWN):
         return 5 if seen else 0
     if lie in TREE:
-        # Caches lag: what was signed before is true, and says nothing of now.
-        return 4 if name == "monitor once" and seen and lie is Lie.ROLLED_BACK else 0
+        # Caches lag: what was signed before is true, and says nothing of now. Who watches tells of it.
+        told = {("monitor once", Lie.ROLLED_BACK): 4, ("monitor run", Lie.ROLLED_BACK): 1}
+        if name == "monitor run" and lie is Lie.OLD:
+            return 1
+        return told.get((name, lie), 0) if seen else 0
     return 4 if lie in NEVER else 1
 
 
@@ -89,11 +108,16 @@ def test_a_lie_is_refused_and_forgotten(name: str, lie: Lie, checkpoint: bool, s
     if name == "log mirror" and (seen or lie not in TREE):
         assert copied() == (SEEN if seen else 0)
     if ran.code == 5:
-        (proof,) = Path("state/forks").iterdir()
+        (proof,) = Path("M/evidence" if name == "monitor run" else "state/forks").glob("*.teelog-fork")
         assert teelog("fork", "verify", proof, *POLICY).code == 0
+    if name == "monitor run" and ran.code != 0 and lie is not Lie.OLD:
+        assert looked() == (SEEN if seen else 0)
     log.honest(SIZE)
     believed = lie in (Lie.FORK, Lie.REGROWN) and not seen  # by whom it was lied to first, the truth is the second tree
-    assert read().code == (5 if believed else 0)
+    # A monitor goes on telling of a fork that it has seen.
+    assert read().code == (5 if believed or (name == "monitor run" and ran.code == 5) else 0)
+    if name == "monitor run" and not believed:
+        assert looked() == SIZE
 
 
 @pytest.mark.parametrize("words", [("checkpoint", "verify"), ("monitor", "once")])
