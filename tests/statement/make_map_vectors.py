@@ -15,12 +15,14 @@ from typing import Any
 
 import msgspec
 
+from teelog import cbor
 from teelog.errors import TeelogError
 from teelog.keys import Algorithm
-from teelog.statement import admit, ear, jws, log_policy, release
+from teelog.statement import admit, ear, jws, log_policy, release, token
 from teelog.statement.intoto import Subject
 from teelog.statement.namespace import Role
 from teelog.statement.status import Closed, Revoked
+from teelog.testing import cose
 from tests.statement import make
 from tests.statement.make_golden import GOLDEN
 from tests.statement.replay import STREAM, Replay
@@ -247,6 +249,66 @@ def _frozen() -> Iterator[tuple[str, bytes]]:
     yield "inert: policy", policy(version=2, prev=identity(last))
 
 
+def cose_sign1(payload: bytes, header: dict[Any, Any], signer: Any = CHECKER, unprotected: Any = None) -> list[Any]:
+    """The four parts, whatever the header says."""
+    protected = cose.encode(header)
+    signed = cose.encode(["Signature1", protected, b"", payload])
+    return [protected, unprotected or {}, payload, token.sign(signed, signer)]
+
+
+def _tokens() -> Iterator[tuple[str, bytes]]:
+    """Results as CWT. Claims by number, in the draft's dialect; then what others write, and what is malformed."""
+    checkers = (make.held(CHECKER, Role.RESULT), make.held(make.BUILD, Role.RELEASE, Role.RESULT))
+    first, one = space(keys=(*KEYS[:-1], *checkers)), publish("1")
+    judged = {"verdict": "verified", "stream": STREAM, "release": identity(one), "namespaces": [identity(first)]}
+    judged |= {"checkpoint": None, "checks": {}, "as_of": None, "evidence": {"sha256": "0e" * 32}}
+    claims: dict[Any, Any] = {
+        1: "acme.example",
+        6: 1_790_000_000,
+        265: ear.PROFILE,
+        266: {"sev-snp": {1000: 2, 1001: {4: 2}}},
+        1004: {0: "urn:example", 1: "1"},
+        ear.CLAIM: judged,
+    }
+
+    def file(changed: Any = None, header: dict[Any, Any] | None = None, **more: Any) -> bytes:
+        payload = cose.encode(claims if changed is None else changed)
+        return cose.encode(cbor.Tag(18, cose_sign1(payload, {1: -8} if header is None else header, **more)))
+
+    good = cose_sign1(cose.encode(claims), {1: -8})
+    yield "policy", policy()
+    yield "namespace", first
+    yield "release", one
+    yield "a CWT", file()
+    yield "the same claims as JWT", result(identity(one), identity(first), evidence=judged["evidence"])
+    yield "-19, RFC 9864's number for Ed25519", file(header={1: -19})
+    yield "kid names the key", file(header={1: -8, 4: bytes.fromhex(CHECKER.public.fingerprint)})
+    yield "kid names another key: the one that fits is found", file(header={1: -8, 4: b"key 1"})
+    yield "kid names a key of another algorithm: no signer", file(
+        header={1: -8, 4: bytes.fromhex(make.BUILD.public.fingerprint)}
+    )
+    yield "ES256", file(header={1: -7}, signer=make.BUILD)
+    yield "by a stranger: no signer", file(claims | {6: 1_790_000_001}, signer=make.STRANGER)
+    yield "unsorted, maps of indefinite length", file(cose.Indefinite(dict(reversed(claims.items()))))
+    deployed = {265: "tag:github.com,2023:veraison/ear", 266: {"CPU": {1000: 2, 1003: "policy://1"}}}
+    yield "the deployed dialect", file(claims | deployed)
+    yield "claims without a meaning", file(claims | {-70001: {"x": [b"y", None]}, 3: "anybody", "later": True})
+    yield "no tag: malformed", cose.encode(good)
+    yield "tag 61 around it: malformed", cose.encode(cbor.Tag(61, cbor.Tag(18, good)))
+    yield "something in the unprotected header: malformed", file(unprotected={4: b"key 1"})
+    yield "an array of indefinite length: malformed", b"\xd2\x9f" + cose.encode(good)[1:] + b"\xff"
+    yield "a head that is longer than it need be: malformed", b"\xd8\x12" + cose.encode(good)
+    yield "bytes left over: malformed", file() + b"\x00"
+    yield "crit: malformed", file(header={1: -8, 2: [7]})
+    yield "HS256: malformed", file(header={1: 5})
+    yield "a claim by number and by name: malformed", file(claims | {"iss": "acme.example"})
+    yield "a floating-point number: malformed", file(claims | {70: cose.Raw(b"\xf9\x3c\x00")})
+    yield "a tag among the claims: malformed", file(claims | {70: cbor.Tag(1, 0)})
+    yield "an integer beyond 2^53-1: malformed", file(claims | {70: 1 << 53})
+    yield "text of indefinite length: malformed", file(claims | {70: cose.Raw(b"\x7f\x61x\xff")})
+    yield "the time as text: malformed", file(claims | {6: "1790000000"})
+
+
 def _raw() -> Iterator[tuple[str, bytes]]:
     yield "no policy", b"raw bytes"
     yield "inert: a first policy is entry 0", policy()
@@ -264,6 +326,7 @@ def logs() -> dict[str, Log]:
         "numbers": _numbers,
         "a frozen log": _frozen,
         "a log without a policy": _raw,
+        "results as CWT": _tokens,
     }
     return {name: list(part()) for name, part in parts.items()}
 
