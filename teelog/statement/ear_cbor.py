@@ -57,6 +57,7 @@ def claims(payload: bytes) -> dict[str, Any]:
         found["ear_verifier_id"] = _named(found["ear_verifier_id"], _VERIFIER, "/ear_verifier_id")
     if type(found.get("submods")) is dict:
         found["submods"] = _submodules(found["submods"])
+    _check_count(found, "/")
     return {name: _plain(value, f"/{strict_json.pointer_step(name)}") for name, value in found.items()}
 
 
@@ -86,8 +87,7 @@ def _named(tree: Mapping[int | str, Any], known: Mapping[int, str], where: str) 
 def _plain(value: Any, where: str) -> Any:
     """The value within the bounds of ``strict_json``, the keys of its maps as text. Raises MalformedError."""
     if type(value) is dict:
-        if len(value) > strict_json.MAX_MEMBERS:
-            raise MalformedError("map has too many members", where=where, expected=strict_json.MAX_MEMBERS)
+        _check_count(value, where)
         return {name: _plain(item, where) for name, item in _named(value, {}, where).items()}
     if type(value) is list:
         return [_plain(item, where) for item in value]
@@ -96,6 +96,11 @@ def _plain(value: Any, where: str) -> Any:
     if isinstance(value, cbor.Tag):
         raise MalformedError("tag inside of claims", where=where, actual=value.number)
     return value
+
+
+def _check_count(found: Mapping[Any, Any], where: str) -> None:
+    if len(found) > strict_json.MAX_MEMBERS:
+        raise MalformedError("map has too many members", where=where, expected=strict_json.MAX_MEMBERS)
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------

@@ -98,6 +98,7 @@ def _indefinite(value: Any) -> Any:
         ({70: {True: 1}}, None),
         ({70: [2**64 - 1]}, "/70"),
         ({70: dict.fromkeys(range(257), 0)}, "/70"),
+        (dict.fromkeys(range(5000, 5257), 0), "/"),
     ],
 )
 def test_A_43_a_claim_of_the_wrong_kind_is_refused_with_its_place(change: dict[Any, Any], where: str | None):
