@@ -11,7 +11,7 @@ import msgspec
 
 from teelog.cli import online, output, statements
 from teelog.cli import policy as policies
-from teelog.cli.proof import LEAF
+from teelog.cli.proof_get import LEAF
 from teelog.client.state import ClientState
 from teelog.errors import MalformedError
 from teelog.statement import draft, strict_json

@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from teelog.cli import files, online, output
+from teelog.cli import files, output, proof_get
 from teelog.cli import policy as policies
 from teelog.cli.duration import DURATION
 from teelog.errors import (
@@ -22,11 +20,7 @@ from teelog.errors import (
     NotEstablished,
     NotWitnessed,
     ProofError,
-    RefusedError,
-    TeelogError,
-    UnavailableError,
     UntrustedKey,
-    VerificationError,
 )
 from teelog.tlog import checkpoint, note, tiles
 from teelog.tlog.policy import NONE, Policy, WitnessedCheckpoint
@@ -34,17 +28,15 @@ from teelog.tlog.proof import MAX_LENGTH, TlogProof, VerifiedInclusion, parse_pr
 from teelog.tlog.rfc6962 import leaf_hash
 
 if TYPE_CHECKING:
-    from teelog.client.publish import Published
-    from teelog.client.state import ClientState
     from teelog.statement import draft
-
-LOG_PATIENCE = 5.0  # seconds for the log's server, where mirrors hold its tiles too
-LEAF = re.compile(r"[0-9a-f]{64}")
 
 
 @click.group()
 def group() -> None:
     """Get, show and verify proofs that an entry is in a witnessed log."""
+
+
+group.add_command(proof_get.command)
 
 
 # -- verify -----------------------------------------------------------------------------------------------------------
@@ -58,6 +50,12 @@ def group() -> None:
 @click.option("--require-witness", is_flag=True, help="Exit code 3 if the policy asks for no witness.")
 @click.option("--max-age", type=DURATION, help="Count only cosignatures that are no older than this, such as 24h.")
 @click.option("--min-index", type=click.IntRange(min=0), default=0, help="Refuse entries below this index.")
+@click.option(
+    "--pruned",
+    metavar="NAME=INDEX",
+    multiple=True,
+    help="A mirror among the policy's witnesses that keeps entries from this index on: for others it does not count.",
+)
 @output.json_option
 def verify(
     file: str,
@@ -67,6 +65,7 @@ def verify(
     require_witness: bool,
     max_age: float | None,
     min_index: int,
+    pruned: tuple[str, ...],
 ) -> None:
     """Verify, with no network, that exactly the bytes of FILE are in a log that the policy's witnesses vouch for.
 
@@ -81,7 +80,8 @@ def verify(
         raise NotEstablished("the policy asks for no witness", expected="a quorum of witnesses", actual="quorum none")
     entry = files.read(file, tiles.MAX_ENTRY, "file")
     parsed = _read(proof_file)
-    inclusion = _verify(parsed, entry, policy, origin, max_age, min_index, file=file, policy_file=policy_file)
+    held = _held_from(pruned, policy)
+    inclusion = _verify(parsed, entry, policy, origin, max_age, min_index, held, file=file, policy_file=policy_file)
     _report(entry, inclusion, policy)
 
 
@@ -93,6 +93,17 @@ def _read(path: str) -> TlogProof:
         raise MalformedError(f"{path}: {error.message}", expected=error.expected, actual=error.actual) from error
 
 
+def _held_from(pruned: Sequence[str], policy: Policy) -> dict[str, int]:
+    """The least index that each mirror holds, by its name in the policy."""
+    held = {}
+    for text in pruned:
+        name, _, index = text.rpartition("=")
+        if name not in policy.witnesses or not (index.isascii() and index.isdigit() and len(index) <= 19):
+            raise click.UsageError(f"--pruned {text}: expected a witness of the policy and an index, NAME=INDEX")
+        held[name] = int(index)
+    return held
+
+
 def _verify(
     proof: TlogProof,
     entry: bytes,
@@ -100,6 +111,7 @@ def _verify(
     origin: str | None,
     max_age: float | None,
     min_index: int,
+    held: Mapping[str, int],
     *,
     file: str,
     policy_file: str,
@@ -107,7 +119,9 @@ def _verify(
     now = int(time.time()) if max_age is not None else None  # PR-17, PR-19: no clock unless it is asked for
     age = int(max_age) if max_age is not None else None
     try:
-        return verify_proof(proof, leaf_hash(entry), policy, origin=origin, now=now, max_age=age, min_index=min_index)
+        return verify_proof(
+            proof, leaf_hash(entry), policy, origin=origin, now=now, max_age=age, min_index=min_index, mirrors=held
+        )
     except ProofError as error:
         if proof.index < min_index:  # TT-30
             raise
@@ -176,6 +190,7 @@ def _statement(entry: bytes) -> draft.Draft | None:
     """What the entry states, where it is one of our statements."""
     from teelog.statement import draft
 
+
     try:
         return draft.read(entry)
     except MalformedError:
@@ -238,153 +253,3 @@ def show(file: str) -> None:
             "verified": False,
         },
     )
-
-
-# -- get --------------------------------------------------------------------------------------------------------------
-
-
-@group.command()
-@click.argument("entries", metavar="FILE|LEAF...", nargs=-1, required=True)
-@policies.policy_option
-@click.option("--out", "outs", metavar="PROOF", multiple=True, required=True, help="Where to write it; one for each.")
-@click.option("--from", "place", metavar="URL|DIR", help="Make the proof from the tiles there; asks no log server.")
-@online.mirror_option
-@online.url_option
-@online.timeout_option
-@online.state_option
-@output.json_option
-def get(
-    entries: tuple[str, ...],
-    policy_file: str,
-    outs: tuple[str, ...],
-    place: str | None,
-    mirrors: tuple[str, ...],
-    url: str | None,
-    timeout: float,
-    state_folder: Path | None,
-) -> None:
-    """Get a fresh proof for an entry that is logged, given its file or its leaf hash, and verify it.
-
-    With several entries, and as many --out in the same order, all proofs are for one checkpoint: what is judged
-    together, such as a release and its namespace, has to be in one tree.
-
-    Example: teelog proof get release.json ns.json --policy policy.txt --out release.tlog-proof --out ns.tlog-proof
-    """
-    if len(outs) != len(entries):
-        raise click.UsageError(f"{len(entries)} entries need {len(entries)} --out, in the same order")
-    policy = policies.load(policy_file)
-    policies.warn_if_unwitnessed(policy)
-    leaves = [_leaf(entry) for entry in entries]
-    state = online.open_state(state_folder)
-    log = policies.place_of(policy, url, mirrors) if place is None else None
-    found = online.run(_get(place, log, mirrors, leaves, policy, timeout, state))
-    for out, each in zip(outs, found, strict=True):
-        output.write_file(out, each.file)
-    witnessed = found[0].inclusion.witnessed
-    head = witnessed.checkpoint
-    got = [(each.inclusion.index, each.inclusion.leaf, out) for each, out in zip(found, outs, strict=True)]
-    output.ok("proof verified" if len(found) == 1 else f"{len(found)} proofs verified, for one checkpoint")
-    output.result(
-        [
-            *(
-                line
-                for index, leaf, out in got
-                for line in (
-                    f"index         {index} of {head.size} in {head.origin}",
-                    f"leaf          {leaf.hex()}",
-                    f"proof         {out}",
-                )
-            ),
-            f"witnessed by  {policies.witnessed_by(witnessed, policy)}",
-        ],
-        {
-            "schema": "teelog-proof-got/v1",
-            "log": head.origin,
-            "size": head.size,
-            "root": head.root,
-            "witnesses": policies.cosigners(witnessed, policy),
-            "proofs": [{"index": index, "leaf": leaf, "proof": out} for index, leaf, out in got],
-        },
-    )
-
-
-def _leaf(entry: str) -> bytes:
-    if LEAF.fullmatch(entry) and not Path(entry).exists():
-        return bytes.fromhex(entry)
-    return leaf_hash(files.read(entry, tiles.MAX_ENTRY, "file"))
-
-
-async def _get(
-    place: str | None,
-    url: str | None,
-    mirrors: Sequence[str],
-    leaves: Sequence[bytes],
-    policy: Policy,
-    timeout: float,
-    state: ClientState,
-) -> list[Published]:
-    """From the log's server, where it answers; else from the tiles of the log and its mirrors."""
-    if place is None and url is not None:
-        try:
-            patience = min(timeout, LOG_PATIENCE) if mirrors else timeout
-            return await _ask(url, leaves, policy, patience, state)
-        except (UnavailableError, RefusedError, MalformedError, VerificationError) as error:
-            if not mirrors:
-                raise
-            output.warn(f"{error.message}: the proof is made from tiles")
-    return await _make(place or url, mirrors, leaves, policy, state)
-
-
-async def _ask(
-    url: str, leaves: Sequence[bytes], policy: Policy, timeout: float, state: ClientState
-) -> list[Published]:
-    from teelog.client.http import HttpClient, Refusal
-    from teelog.client.publish import at_one_checkpoint, get_proof
-    from teelog.client.source import HttpSource
-
-    found = []
-    async with HttpClient() as http:
-        source = HttpSource(http, url)
-        for leaf in leaves:
-            try:
-                found.append(await get_proof(http, url, leaf, policy, timeout=timeout, tell=online.tell))
-            except Refusal as refusal:
-                raise _explained(refusal, leaf, url) from refusal
-            await online.remember(state, found[-1].inclusion.witnessed, source)
-        # The log may have grown between two answers.
-        return await at_one_checkpoint(found, source, policy)
-
-
-def _explained(refusal: TeelogError, leaf: bytes, url: str) -> TeelogError:
-    if getattr(refusal, "status", 0) != 404:
-        return refusal
-    return VerificationError(
-        "the log knows no entry with this leaf hash",
-        expected=f"leaf {leaf.hex()}",
-        actual=refusal.message,
-        hint=f"publish it, or search a log of another make: teelog proof get {leaf.hex()} --from {url}",
-    )
-
-
-async def _make(
-    place: str | None, mirrors: Sequence[str], leaves: Sequence[bytes], policy: Policy, state: ClientState
-) -> list[Published]:
-    """Proofs from tiles alone: for mirrors, static copies and logs of other makes."""
-    from teelog.client.log import LogReader
-    from teelog.client.publish import Published
-    from teelog.tlog.policy import verify_checkpoint
-
-    proofs = []
-    async with online.open_source(place, policy, mirrors) as source:
-        witnessed = verify_checkpoint(await source.checkpoint(), policy)
-        head = witnessed.checkpoint
-        # First: what another tree does not have is no answer about the log.
-        await online.remember(state, witnessed, source)
-        reader = LogReader(source, head.size, head.root)
-        for leaf in leaves:
-            index = await reader.locate(leaf)
-            proofs.append(TlogProof(index, tuple(await reader.prove_inclusion(index)), witnessed.note.encode()))
-    return [
-        Published(verify_proof(proof, leaf, policy), proof.encode(), False)
-        for leaf, proof in zip(leaves, proofs, strict=True)
-    ]

@@ -132,11 +132,13 @@ def verify_checkpoint(
     now: int | None = None,
     max_age: int | None = None,
     not_before: int | None = None,
+    without: Set[str] = frozenset(),
 ) -> WitnessedCheckpoint:
     """A checkpoint of one of the policy's logs with the policy's quorum.
 
     origin: the one log wanted, where the policy lists several. max_age (seconds, needs ``now``, POSIX seconds) and
     not_before (POSIX seconds) restrict which cosignatures count; without them timestamps are ignored (PR-17).
+    without: witnesses, by the policy's names, that do not count here.
     Raises MalformedError, SignatureError, UntrustedKey, VerificationError, NotWitnessed; NotEstablished where a time is
     asked for and the policy has no witness to tell it.
     """
@@ -148,7 +150,7 @@ def verify_checkpoint(
     counted = {
         name
         for name, line in witnessed.cosignatures.items()
-        if _in_time(line.timestamp or 0, now=now, max_age=max_age, not_before=not_before)
+        if name not in without and _in_time(line.timestamp or 0, now=now, max_age=max_age, not_before=not_before)
     }
     policy.check_quorum(counted)
     return witnessed

@@ -11,6 +11,7 @@ index <decimal>
 from __future__ import annotations
 
 from binascii import b2a_base64 as b64
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from teelog import strict
@@ -87,19 +88,23 @@ def verify_proof(
     max_age: int | None = None,
     not_before: int | None = None,
     min_index: int = 0,
+    mirrors: Mapping[str, int] | None = None,
 ) -> VerifiedInclusion:
     """Checks that the entry with leaf hash ``leaf`` was logged and witnessed. Opens no socket, reads no clock.
 
     leaf: ``rfc6962.leaf_hash`` of the entry, which the caller computes from what it holds (PR-20).
     min_index: the caller's lower bound for a log that prunes; at least the log's minimum index (TT-30).
-    The rest as in ``policy.verify_checkpoint``. Raises its errors, and ProofError.
+    mirrors: minimum index of each of the policy's witnesses that is a mirror which prunes, by the policy's name: none
+    counts for an entry below its own. The rest as in ``policy.verify_checkpoint``. Raises its errors, and ProofError.
     """
     if proof.index < min_index:
         raise ProofError(
             "the entry lies below the lower bound", expected=f"index {min_index} or above", actual=proof.index
         )
+    # MI-43: who does not hold the entry says nothing about it.
+    without = {name for name, least in (mirrors or {}).items() if proof.index < least}
     witnessed = verify_checkpoint(
-        proof.checkpoint, policy, origin=origin, now=now, max_age=max_age, not_before=not_before
+        proof.checkpoint, policy, origin=origin, now=now, max_age=max_age, not_before=not_before, without=without
     )
     head = witnessed.checkpoint
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from teelog.tlog.policy import parse_policy
 from teelog.tlog.proof import parse_proof
 from teelog.tlog.rfc6962 import leaf_hash
 from tests.client import logs
@@ -68,6 +69,16 @@ def test_json_has_the_verdict_and_what_it_rests_on(folder: Path):
     assert shown["checks"] == [{"name": "logged", "ok": True}, {"name": "witnessed", "ok": True}]
     assert (shown["index"], shown["size"], shown["leaf"]) == (1, len(ENTRIES), LEAF)
     assert [witness["time"] for witness in shown["witnesses"]] == [logs.NOW] * 4
+
+
+def test_MI_43_a_pruned_mirror_does_not_count_for_what_it_does_not_hold(folder: Path):
+    names = list(parse_policy(logs.policy_text()).witnesses)
+    for index, code in ((1, 0), (2, 1)):
+        held = [word for name in names[:2] for word in ("--pruned", f"{name}={index}")]
+        ran = verify(folder, *held)
+        assert ran.code == code, ran.stderr
+    for wrong in ("nobody=1", f"{names[0]}=x", f"{names[0]}=-1", names[0], "=1"):
+        assert verify(folder, "--pruned", wrong).code == 2
 
 
 def test_PR_20_a_proof_of_another_release_of_the_same_vendor_is_refused(folder: Path):

@@ -46,7 +46,7 @@ def refused(data: bytes) -> None:
         parse_proof(data)
 
 
-def verify(given: TlogProof | bytes, leaf: bytes = LEAF, policy: Policy = POLICY, **more: int | str) -> None:
+def verify(given: TlogProof | bytes, leaf: bytes = LEAF, policy: Policy = POLICY, **more: object) -> None:
     parsed = given if isinstance(given, TlogProof) else parse_proof(given)
     found = verify_proof(parsed, leaf, policy, **more)  # type: ignore[arg-type]
     assert (found.leaf, found.index) == (leaf, parsed.index)
@@ -330,6 +330,17 @@ def test_PR_17_without_witnesses_no_age_can_be_told():
     for asked in ({"now": NOW, "max_age": 60}, {"not_before": 1}, {"now": NOW, "max_age": 60, "not_before": 1}):
         with pytest.raises(NotEstablished, match="age"):
             verify(FILE, policy=lone, **asked)
+
+
+def test_MI_43_a_mirror_does_not_count_for_entries_that_it_does_not_hold():
+    names = list(POLICY.witnesses)
+    assert (len(names), POLICY.groups[POLICY.quorum].threshold) == (4, 3)
+    for least in (0, INDEX):
+        verify(FILE, mirrors=dict.fromkeys(names, least))
+    verify(FILE, mirrors={names[0]: INDEX + 1})
+    for short in ({names[0]: INDEX + 1, names[1]: INDEX + 1}, dict.fromkeys(names, 2**63 - 1)):
+        with pytest.raises(NotWitnessed):
+            verify(FILE, mirrors=short)
 
 
 def test_PR_18_a_proof_has_at_most_a_mebibyte():
