@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from teelog.cli import output
 from teelog.cli.monitor_setup import MONITOR
 from teelog.cli.proof import utc
-from teelog.errors import UnavailableError
+from teelog.errors import ConfigError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,16 +28,20 @@ if TYPE_CHECKING:
 )
 @click.option("--open", "only_open", is_flag=True, help="Only those that are not over.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=1_000, show_default=True, metavar="N")
+@click.option("--settle", type=click.IntRange(min=0), metavar="NUMBER", help="Events up to it have been dealt with.")
 @output.json_option
-def alerts(monitor: Path, after: int, only_open: bool, limit: int) -> None:
+def alerts(monitor: Path, after: int, only_open: bool, limit: int, settle: int | None) -> None:
     """Show what the monitor has found, also while it runs, and how far it has looked.
 
-    No alert means that nothing was found as far as it has looked, and no more.
+    No alert means that nothing was found as far as it has looked, and no more. Conditions end by themselves; an event,
+    such as a changed key, stays open until you settle it, which the next look does.
 
     Example: teelog monitor alerts M --after 12 --json
     """
     from teelog.witness.monitor import form, settings
 
+    if settle is not None:
+        _settle(monitor, settle)
     told = {sink.name: f"{sink.kind} {sink.target}".rstrip() for sink in settings.read(monitor).sinks}
     with reading(monitor) as state:
         followed = state.followed()
@@ -53,6 +58,19 @@ def alerts(monitor: Path, after: int, only_open: bool, limit: int) -> None:
             "untold": [{"outlet": sink, "since": since, "cause": cause} for sink, (since, cause) in troubles.items()],
         },
     )
+
+
+def _settle(monitor: Path, number: int) -> None:
+    from teelog.witness.monitor import settings
+
+    with reading(monitor) as state:
+        newest = state.ledger.newest(1)
+    if number and (not newest or newest[0].number < number):
+        # What is not known yet is dealt with by nobody.
+        last = newest[0].number if newest else 0
+        raise ConfigError("there is no such alert yet", expected=f"at most {last}", actual=number)
+    with settings.changing(monitor) as before:
+        settings.write(monitor, msgspec.structs.replace(before, settled=max(before.settled, number)))
 
 
 @contextlib.contextmanager

@@ -174,6 +174,23 @@ def test_alerts_after_a_number_and_open_ones(log: Growing):
     assert log.run(*ask, "--open").json["looked"]["size"] == 3
 
 
+def test_an_event_stays_open_until_its_owner_settles_it(log: Growing):
+    init(log)
+    log.run("monitor", "watch", "M", "signer", make.ACME.public.fingerprint)
+    look(log, code=1)
+    numbers = [alert["number"] for alert in log.run("monitor", "alerts", "M", "--open", "--json").json["alerts"]]
+    assert len(numbers) > 1
+    log.run("monitor", "alerts", "M", "--settle", max(numbers) + 1, code=6)
+    log.run("monitor", "alerts", "M", "--settle", numbers[0])
+    assert [alert["number"] for alert in look(log, code=1)["alerts"]] == numbers[1:]
+    log.run("monitor", "alerts", "M", "--settle", numbers[-1])
+    assert look(log)["alerts"] == []
+    # The log is judged anew: what was dealt with is not told again.
+    log.run("monitor", "watch", "M", "namespace", "acme.example")
+    assert [alert["kind"] for alert in look(log)["alerts"]] == ["settings"]
+    assert len(log.run("monitor", "alerts", "M", "--json").json["alerts"]) == len(numbers) + 1
+
+
 def test_before_the_first_look_nothing_is_well(log: Growing):
     init(log)
     assert log.run("monitor", "alerts", "M").text == "looked      never yet at log.example/tee\n"

@@ -1,8 +1,8 @@
 """What was found, numbered: the same thing found again is the same alert.
 
-An alert of an event stays. One of a standing condition is cleared once a look no longer finds it, and gets a new number
-if it comes back. Outlets tell the alerts whose number is above that of the last one they told; that a condition is over
-is in the ledger, not told.
+An alert of an event stays until its owner has dealt with it. One of a standing condition is cleared once a look no
+longer finds it, and gets a new number if it comes back. Outlets tell the alerts whose number is above that of the last
+one they told; that a condition is over is in the ledger, not told.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ class Ledger:
         known = self._db.execute(
             "SELECT number, cleared_at FROM alerts WHERE id = ? ORDER BY number DESC LIMIT 1", (finding.id,)
         ).fetchone()
-        if known is not None and known[1] is None:
+        # An event that was dealt with is the same one when the log is judged anew.
+        if known is not None and (known[1] is None or not finding.standing):
             # Its words may be newer: how long a status still lasts, how many more there are.
             self._db.execute(
                 "UPDATE alerts SET last_at = ?, text = ?, evidence = coalesce(evidence, ?) WHERE number = ?",
@@ -85,6 +86,12 @@ class Ledger:
                 now,
                 now,
             ),
+        )
+
+    def settle(self, number: int, now: int) -> None:
+        """The owner has dealt with all events up to ``number``."""
+        self._db.execute(
+            "UPDATE alerts SET cleared_at = ? WHERE standing = 0 AND cleared_at IS NULL AND number <= ?", (now, number)
         )
 
     def known(self, identity: str) -> bool:

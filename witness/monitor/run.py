@@ -134,6 +134,7 @@ class Monitor:
 
         try:
             self._settings = settings = files.read(self._folder.path)
+            self._state.settle(settings.settled, self._clock.now())
             seen = await look(self._folder, self._state, settings, self._clock.now(), self._progress, step)
         except TeelogError as error:
             if first:

@@ -44,7 +44,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """place: the log's URL, or a directory. policy, index_policy: their texts. mirrors: URLs of copies.
 
     watched: subject and value. known: path of a list of expected statement ids, relative to the folder's parent or
-    absolute; None: all are expected. ahead, max_age, behind: seconds, see ``follow``.
+    absolute; None: all are expected. settled: events up to this number were dealt with. ahead, max_age, behind:
+    seconds, see ``follow``.
     """
 
     place: str
@@ -53,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mirrors: tuple[str, ...] = ()
     watched: tuple[tuple[str, str], ...] = ()
     known: str | None = None
+    settled: int = 0
     ahead: float = 86_400.0
     max_age: float = 86_400.0
     behind: float = 3_600.0

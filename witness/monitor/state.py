@@ -211,6 +211,11 @@ class State:
                 (sink, now, cause),
             )
 
+    def settle(self, number: int, now: int) -> None:
+        """The owner has dealt with all events up to ``number``."""
+        with self._transaction():
+            self.ledger.settle(number, now)
+
     def unasked(self, sinks: Collection[str]) -> None:
         """Nobody but ``sinks`` is told any more: what failed elsewhere is no trouble."""
         gone = [(sink,) for sink in self.troubles() if sink not in sinks]
