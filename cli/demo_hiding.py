@@ -21,7 +21,7 @@ from teelog.tlog import note, rfc6962, tiles, witness
 from teelog.tlog.checkpoint import parse_body
 from teelog.tlog.tiles import Edge
 
-WAIT = 20.0  # seconds for witnesses that are catching up
+WAIT = 120.0  # seconds for witnesses that are catching up
 
 
 def hide(log: Path, liar: Path) -> bytes:

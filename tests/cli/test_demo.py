@@ -23,7 +23,7 @@ from tests.commands import Ran, teelog, teelog_process
 from tests.statement import make
 from tests.vectors import ROOT, vectors
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = pytest.mark.timeout(1_600)
 
 
 def left_in(folder: Path) -> list[str]:
@@ -55,7 +55,7 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         vectors("evidence/derived/snp/milan-v3-dstack.report.bin")
         found = ROOT
     environment = {**os.environ, "TEELOG_VECTORS": str(found)}
-    ran = teelog_process("demo", "--dir", folder, "--json", timeout=400, env=environment)
+    ran = teelog_process("demo", "--dir", folder, "--json", timeout=1_500, env=environment)
     assert ran.code == 0, ran.stderr
     assert ran.json["real_machine"] is (request.param == "real")
     return folder, ran

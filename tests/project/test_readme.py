@@ -60,13 +60,13 @@ def run(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
         env={**kept, "PATH": path, "HOME": str(folder / "home")},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=1_500,
         check=False,
     )
 
 
 @pytest.mark.long
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(1_600)
 @pytest.mark.skipif(not (Path(sys.executable).parent / "teelog").exists(), reason="the command is not installed")
 def test_the_tutorial_runs_as_written(tmp_path: Path):
     done = run(on_free_ports(script(tutorial())), tmp_path)
@@ -94,6 +94,7 @@ def test_the_tutorial_shows_each_command_of_the_story():
             "fork verify",
         ),
         *("release allow", "release withdraw", "release list", "lookup", "bundle get", "bundle show", "monitor once"),
+        *("monitor init", "monitor watch", "monitor notify", "monitor run", "monitor alerts", "log mirror"),
     ):
         assert f"teelog {words} " in told
 

@@ -37,7 +37,7 @@ def servers() -> list[str]:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(1_600)
 @pytest.mark.skipif(not (Path(sys.executable).parent / "teelog").exists(), reason="the command is not installed")
 def test_the_walkthroughs_run_as_written(tmp_path: Path):
     for name, data in BUILD.items():
