@@ -1,10 +1,11 @@
 # Every target sets up what it needs; the machine needs python3 (3.11 or later) with venv, and make.
 #   make demo     the whole story on this machine, ends with a fork being caught
 #   make test     the tests            (TESTS=tests/tlog for a part, PYTEST_ARGS=... for options)
-#   make long     the tests that take longest: the demo from the wheel, the tutorials as written, the bench's floors
+#   make long     the tests that take longest: the demo from the wheel, the tutorials as written
 #   make check    ruff, mypy --strict, the import rule
 #   make fix      what can be repaired by itself: ruff's findings, docs/commands.md
 #   make bench    ratios of design section 10
+#   make floors   that no ratio falls below half its target, in short; on a quiet machine
 #   make interop  other implementations read ours, ours reads theirs (needs Go)
 #   make faults   the long fault campaigns of design section 11
 PYTHON ?= python3
@@ -14,7 +15,7 @@ STAMP := $(VENV)/.installed
 TESTS ?= tests
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
-.PHONY: demo test long check fix bench interop faults clean
+.PHONY: demo test long check fix bench floors interop faults clean
 .DEFAULT_GOAL := test
 
 $(STAMP): pyproject.toml
@@ -43,6 +44,9 @@ fix: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench
+
+floors: $(STAMP)
+	$(BIN)/python -m pytest -p no:cacheprovider -m floor tests/bench
 
 interop: $(STAMP)
 	$(BIN)/python -m pytest -p no:cacheprovider -m interop tests

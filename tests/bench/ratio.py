@@ -71,7 +71,7 @@ class Row:
         return self.median <= self.bound if self.at_most else self.median >= self.bound
 
     def above_floor(self) -> bool:
-        """What continuous integration asserts: the best round is not worse than half the target."""
+        """What `make floors` asserts: the best round is not worse than half the target."""
         if self.bound is None:
             return True
         return self.best <= 2 * self.bound if self.at_most else self.best >= self.bound / 2
