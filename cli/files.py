@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 import sys
 from pathlib import Path
 
+from teelog import durable
 from teelog.errors import ConfigError, MalformedError, UnavailableError
 
 MAX_READ = 1 << 20  # bytes; callers that expect more say so
@@ -52,26 +52,7 @@ def _write(path: Path, data: bytes, mode: int, exclusive: bool) -> None:
     if target.exists() and not stat.S_ISREG(target.stat().st_mode):
         target.write_bytes(data)
         return
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if exclusive:
-            os.link(temporary, target)  # fails where the name was taken in the meantime
-        else:
-            temporary.replace(target)
-        _sync_folder(target.parent)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    if exclusive:
+        durable.create(target, data, mode)  # fails where the name was taken in the meantime
+    else:
+        durable.replace(target, data, mode)

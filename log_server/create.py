@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from teelog import keys
+from teelog import durable, keys
 from teelog.errors import ConfigError, MalformedError
 from teelog.index.leaf import origin_of
 from teelog.log_server import batch as batching
-from teelog.log_server import config, durable, places, recovery
+from teelog.log_server import config, places, recovery
 from teelog.log_server.directory import ALGORITHMS, CHECKPOINT_KEYS, OPERATOR, LogDirectory, key_mark
 from teelog.log_server.intake import Submission
 from teelog.log_server.seams import Clock

@@ -13,8 +13,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from teelog import durable
 from teelog.errors import ConfigError, UnavailableError
-from teelog.log_server import durable, state_schema
+from teelog.log_server import state_schema
 from teelog.log_server.seams import Check, Damaged, Fenced, Head, NamespaceVersion, Staged, Stale, Tip, UnknownOutcome
 from teelog.tlog.rfc6962 import EMPTY_ROOT
 

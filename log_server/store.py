@@ -11,8 +11,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from teelog import durable
 from teelog.errors import ConfigError
-from teelog.log_server import durable
 from teelog.log_server.seams import Conflict
 
 CHECKPOINT = "checkpoint"

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from teelog import strict
+from teelog import durable, strict
 from teelog.errors import ConfigError, MalformedError
-from teelog.log_server import durable
 
 
 def mark(path: Path, size: int) -> None:

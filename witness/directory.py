@@ -28,11 +28,11 @@ from pathlib import Path
 
 import msgspec
 
-from teelog import key_file, keys
+from teelog import durable, key_file, keys
 from teelog.errors import ConfigError, MalformedError, UnavailableError
 from teelog.keys import Algorithm
 from teelog.tlog.vkey import NoteSigner, SignatureType, VerifierKey
-from teelog.witness.evidence import EvidenceStore, sync_folder, write_durably
+from teelog.witness.evidence import EvidenceStore
 from teelog.witness.published import Published
 from teelog.witness.state import Store
 
@@ -115,17 +115,17 @@ def init(path: Path, name: str, draw: Callable[[int], bytes] = os.urandom) -> tu
         for folder in ("forks", "evidence"):
             (path / folder).mkdir()
         for file, _, private in made:
-            write_durably(path / file, private.to_pem(), 0o600)
-        write_durably(path / VKEYS, "".join(line + "\n" for line in vkeys).encode())
+            durable.create(path / file, private.to_pem(), 0o600)
+        durable.create(path / VKEYS, "".join(line + "\n" for line in vkeys).encode())
         for file in (STATE, PUBLISHED):
-            write_durably(path / file, b"", 0o600)
+            durable.create(path / file, b"", 0o600)
         store = Store.open(path / STATE, create=True)
         store.set_identity(vkeys)
         store.close()
         Published.open(path / PUBLISHED, create=True).close()
         # Last: a folder without it was never finished.
-        write_durably(path / CONFIG, config.encode())
-        sync_folder(path.parent)
+        durable.create(path / CONFIG, config.encode())
+        durable.sync_directory(path.parent)
     except (OSError, sqlite3.Error) as error:
         raise UnavailableError(f"cannot make a witness in {path}", actual=str(error)) from error
     return tuple(signer.verifier for signer in signers)

@@ -12,11 +12,10 @@ Bounded: a log's signature is needed for each file, and at most MAX_FILES are ke
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 from pathlib import Path
 
+from teelog import durable
 from teelog.index.fault import IndexFault
 from teelog.tlog.fork import ForkProof
 from teelog.witness.published import origin_hash
@@ -71,30 +70,5 @@ def _keep(folder: Path, name: str, suffix: str, data: bytes, *, replace: bool) -
         if not replace:
             return None
         others[0].unlink()
-    write_durably(path, data)
+    durable.create(path, data)
     return path
-
-
-def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Creates ``path`` with ``data``: whole, or not at all. Raises FileExistsError if it is there."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with contextlib.suppress(FileNotFoundError):
-        temporary.unlink()  # left by a killed process
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(temporary, path)
-    finally:
-        temporary.unlink()
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

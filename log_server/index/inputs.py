@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from teelog.log_server import durable
+from teelog import durable
 
 SETTLED = 2_000_000_000
 """Nanoseconds after which a directory's time of change is no longer that of a change still to come."""

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from teelog.client import kds, pccs, whole_file
+from teelog import durable
+from teelog.client import kds, pccs
 from teelog.client.http import HttpClient, check_url
 from teelog.errors import NotEstablished, RefusedError, TeelogError, UnavailableError
 from teelog.evidence.dcap import roots as intel
@@ -171,7 +172,7 @@ class Fetching:
             raise UnavailableError(f"{name} is too long", expected=f"at most {limit} bytes", actual=len(data))
         check(data)
         try:
-            whole_file.write(path, data)
+            durable.replace(path, data)
         except OSError as error:
             raise UnavailableError(f"cannot write {path}", actual=error.strerror) from error
         found.files.append(Kept(path, True))

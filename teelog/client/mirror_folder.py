@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 
-from teelog.client import whole_file
+from teelog import durable
 from teelog.errors import ConfigError, UnavailableError
 
 OWN = ".mirror"
@@ -110,14 +110,14 @@ class MirrorFolder:
                 with temporary.open("wb") as file:
                     file.write(data)
             for temporary, _ in written:
-                _sync(temporary, os.O_RDONLY)
+                durable.sync_file(temporary)
             touched: set[Path] = set()
             for temporary, target in written:
                 touched |= self._make(target.parent)
                 temporary.replace(target)
                 touched.add(target.parent)
             for folder in sorted(touched, reverse=True):  # names below before the name above
-                _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
+                durable.sync_directory(folder)
         except OSError as error:
             raise UnavailableError(f"cannot write {self.path}", actual=error.strerror) from error
 
@@ -142,7 +142,7 @@ class MirrorFolder:
 
     def _whole(self, path: Path, data: bytes) -> None:
         try:
-            whole_file.write(path, data)
+            durable.replace(path, data)
         except OSError as error:
             raise UnavailableError(f"cannot write {path}", actual=error.strerror) from error
 
@@ -157,11 +157,3 @@ class MirrorFolder:
         for each in (self.path / folder).iterdir():
             if each.name != name:
                 shutil.rmtree(each, ignore_errors=True)
-
-
-def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from teelog.client import whole_file
+from teelog import durable
 from teelog.errors import (
     ConfigError,
     MalformedError,
@@ -251,7 +251,7 @@ class ClientState:
         path = folder / f"{name}-{hashlib.sha256(data).hexdigest()[:16]}{suffix}"
         with self._locked():
             folder.mkdir(exist_ok=True)
-            whole_file.write(path, data)
+            durable.replace(path, data)
         return path
 
     def _path(self, key: VerifierKey) -> Path:
@@ -311,5 +311,5 @@ def _replace(path: Path, data: bytes) -> None:
     """Keeps what was there as ``.prev``."""
     path.parent.mkdir(exist_ok=True)
     if path.exists():
-        whole_file.write(path.with_suffix(".prev"), path.read_bytes())
-    whole_file.write(path, data)
+        durable.replace(path.with_suffix(".prev"), path.read_bytes())
+    durable.replace(path, data)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from teelog.client import mirror_folder, mirror_pull
+from teelog.client import mirror_pull
 from teelog.client.fsck import replay
 from teelog.client.mirror_folder import MirrorFolder
 from teelog.client.mirror_pull import Pulled, pull
@@ -279,7 +280,8 @@ async def test_a_disk_that_fails_is_told_and_nothing_is_shown(
 
     with monkeypatch.context() as patched:
         if call == "fsync":
-            patched.setattr(mirror_folder, "_sync", full)
+            patched.setattr(os, "fsync", full)
+            patched.setattr(os, "fdatasync", full)
         elif call == "replace":
             patched.setattr(Path, "replace", full)
         else:

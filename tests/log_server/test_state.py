@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from teelog import durable
 from teelog.errors import ConfigError, TeelogError
-from teelog.log_server import durable
 from teelog.log_server.seams import Damaged, Fenced, LogState, NamespaceVersion, Staged, Stale, Tip, UnknownOutcome
 from teelog.log_server.state import SqliteState, read_only
 from teelog.tlog import tiles

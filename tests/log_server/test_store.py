@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from teelog import durable
 from teelog.errors import ConfigError
-from teelog.log_server import durable
 from teelog.log_server.seams import Conflict, TileStore
 from teelog.log_server.store import DirectoryStore
 

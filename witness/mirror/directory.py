@@ -23,11 +23,10 @@ from pathlib import Path
 
 import msgspec
 
-from teelog import key_file, keys
+from teelog import durable, key_file, keys
 from teelog.errors import ConfigError, MalformedError, UnavailableError
 from teelog.tlog.vkey import NoteSigner
 from teelog.witness.directory import KEYS, MAX_CONFIG
-from teelog.witness.evidence import sync_folder, write_durably
 from teelog.witness.mirror.storage import TABLE
 from teelog.witness.state import connect
 
@@ -70,17 +69,17 @@ def init(path: Path, name: str, draw: Callable[[int], bytes] = os.urandom) -> No
             raise ConfigError(f"{path} exists already and is no mirror", expected="a new folder")
         (path / LOGS).mkdir()
         for file, _, private in made:
-            write_durably(path / file, private.to_pem(), 0o600)
-        write_durably(path / VKEYS, "".join(f"{signer.verifier}\n" for signer in signers).encode())
-        write_durably(path / STATE, b"", 0o600)
+            durable.create(path / file, private.to_pem(), 0o600)
+        durable.create(path / VKEYS, "".join(f"{signer.verifier}\n" for signer in signers).encode())
+        durable.create(path / STATE, b"", 0o600)
         db = connect(path / STATE)
         try:
             db.executescript(TABLE)
         finally:
             db.close()
         # Last: a folder without it was never finished.
-        write_durably(path / CONFIG, f"name = {json.dumps(name, ensure_ascii=False)}\n".encode())
-        sync_folder(path.parent)
+        durable.create(path / CONFIG, f"name = {json.dumps(name, ensure_ascii=False)}\n".encode())
+        durable.sync_directory(path.parent)
     except (OSError, sqlite3.Error) as error:
         raise UnavailableError(f"cannot make a mirror in {path}", actual=str(error)) from error
 

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from teelog.client import whole_file
+from teelog import durable
 from teelog.errors import ConfigError, UnavailableError
 from teelog.index.fault import IndexFault
 from teelog.tlog.fork import ForkProof
@@ -70,7 +70,7 @@ class Folder:
         if not (self.evidence / name).exists():
             if sum(1 for _ in self.evidence.iterdir()) >= MAX_EVIDENCE:
                 return None
-            whole_file.write(self.evidence / name, data)
+            durable.replace(self.evidence / name, data)
         return name
 
     @contextlib.contextmanager
@@ -112,7 +112,7 @@ def init(path: Path, settings: Settings) -> Folder:
         for each in (folder.evidence, folder.keys, path / HASHES):
             each.mkdir(mode=0o700)
         State.create(folder.state, origins[0])
-        whole_file.write(path / LOCK, b"")
+        durable.replace(path / LOCK, b"")
         # Last: a folder without it was never finished.
         files.write(path, settings)
     except (OSError, sqlite3.Error) as error:

@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from teelog.client import outbound, whole_file
+from teelog import durable
+from teelog.client import outbound
 from teelog.errors import ConfigError, RefusedError, TeelogError, UnavailableError
 from teelog.witness.monitor.finding import Alert, Finding, Kind
 from teelog.witness.monitor.folder import FEED, Folder
@@ -48,7 +49,7 @@ class _Feed:
 def write_feed(path: Path, state: State, followed: Followed) -> None:
     """Raises UnavailableError."""
     try:
-        whole_file.write(path, atom.feed(state.ledger.newest(atom.MAX_ENTRIES), followed))
+        durable.replace(path, atom.feed(state.ledger.newest(atom.MAX_ENTRIES), followed))
     except OSError as error:
         raise UnavailableError(f"cannot write {path}", actual=error.strerror) from error
 

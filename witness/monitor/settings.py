@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from teelog.client import whole_file
+from teelog import durable
 from teelog.errors import ConfigError, UnavailableError
 from teelog.tlog import policy as policies
 from teelog.tlog.policy import Policy
@@ -112,6 +112,6 @@ def changing(folder: Path) -> Iterator[Settings]:
 def write(folder: Path, settings: Settings) -> None:
     """Replaces the settings durably. Raises UnavailableError."""
     try:
-        whole_file.write(folder / FILE, msgspec.json.format(msgspec.json.encode(settings), indent=2))
+        durable.replace(folder / FILE, msgspec.json.format(msgspec.json.encode(settings), indent=2))
     except OSError as error:
         raise UnavailableError(f"cannot write {folder / FILE}", actual=error.strerror) from error

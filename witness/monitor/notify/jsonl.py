@@ -7,8 +7,8 @@ import os
 import stat
 from pathlib import Path
 
+from teelog import durable
 from teelog.errors import UnavailableError
-from teelog.witness.evidence import sync_folder
 from teelog.witness.monitor.finding import Alert
 from teelog.witness.monitor.form import document
 from teelog.witness.monitor.notify.text import json_line
@@ -44,6 +44,6 @@ class JsonLines:
             finally:
                 os.close(descriptor)
             if size == 0:
-                sync_folder(self._path.parent)
+                durable.sync_directory(self._path.parent)
         except OSError as error:
             raise UnavailableError(f"cannot write {self._path}", actual=error.strerror) from error

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import aiohttp
 
+from teelog import durable
 from teelog.client import outbound
 from teelog.errors import ConfigError, SignatureError, UnavailableError
-from teelog.witness.evidence import write_durably
 from teelog.witness.monitor.finding import Alert
 from teelog.witness.monitor.form import document
 from teelog.witness.monitor.notify.text import json_line
@@ -54,7 +54,7 @@ def new_key(folder: Path, name: str, draw: Callable[[int], bytes] = secrets.toke
     key = draw(KEY_BYTES)
     try:
         (folder / name).unlink(missing_ok=True)
-        write_durably(folder / name, key.hex().encode() + b"\n", 0o600)
+        durable.create(folder / name, key.hex().encode() + b"\n", 0o600)
     except OSError as error:
         raise UnavailableError(f"cannot write {folder / name}", actual=error.strerror) from error
     return key
