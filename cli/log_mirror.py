@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from teelog.cli import online, output, standing
+from teelog.cli import log_mirror_push, online, output, standing
 from teelog.cli import policy as policies
 from teelog.cli.duration import DURATION
 from teelog.client import source as sources
@@ -31,9 +31,10 @@ AGAIN, AGAIN_MOST = 0.5, 30.0  # seconds between attempts, doubled each time
 
 @click.command("mirror")
 @click.argument("place", metavar="URL")
-@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("target", metavar="DIR|MIRROR")
 @policies.policy_option
 @click.option("--index-policy", "index_file", metavar="FILE", help="Of the log's index: its index log is copied too.")
+@click.option("--vkey", "vkeys", metavar="VKEY", multiple=True, help="Of MIRROR, a literal or a file; repeatable.")
 @click.option("--every", type=DURATION, metavar="TIME", help="Go on, once in this time, such as 10s.  [default: once]")
 @click.option(
     "--timeout", type=DURATION, default="60s", show_default=True, help="Give up after so long without progress."
@@ -43,9 +44,10 @@ AGAIN, AGAIN_MOST = 0.5, 30.0  # seconds between attempts, doubled each time
 @output.json_option
 def command(
     place: str,
-    folder: Path,
+    target: str,
     policy_file: str,
     index_file: str | None,
+    vkeys: tuple[str, ...],
     every: float | None,
     timeout: float,
     mirrors: tuple[str, ...],
@@ -60,6 +62,9 @@ def command(
     With --index-policy, `lookup`, `release list` and `bundle get` with `--mirror DIR` make the index again from DIR
     once the log is gone.
 
+    Where MIRROR, the submission prefix of a tlog-mirror, stands in the place of DIR, what the log shows is pushed to it
+    and its cosignature verified: a log that `teelog log serve` runs does that by itself (log.toml).
+
     Example: teelog log mirror https://log.example/tee DIR --policy policy.txt
     """
     from teelog.client.mirror_folder import MirrorFolder
@@ -69,6 +74,12 @@ def command(
     origin = policies.the_log(policy).key.name
     index = None if index_file is None else policies.load(index_file)
     standing.must_belong(policy, index)
+    if sources.is_url(target):
+        if every is not None or index is not None:
+            raise click.UsageError("--every and --index-policy are for a copy in DIR")
+        log_mirror_push.push(place, target, vkeys, policy, mirrors, timeout, origin)
+        return
+    folder = Path(target)
     with MirrorFolder(folder) as opened:
         work = _Work(place, mirrors, opened, policy, index, origin, online.open_state(state_folder), timeout)
         online.run(work.once() if every is None else work.go_on(every))

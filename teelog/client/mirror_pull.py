@@ -192,9 +192,15 @@ class _Copy:
         wanted = [number for number in range(start // WIDTH, -(-end // WIDTH)) if not self._held(number)]
         self._tell(end - start - sum(tiles.bundle_for(number, self._size).width for number in wanted))
         for at in range(0, len(wanted), AHEAD):
-            found = await asyncio.gather(*(self._bundle(reader, number) for number in wanted[at : at + AHEAD]))
+            under_way = [self._bundle(reader, number) for number in wanted[at : at + AHEAD]]
+            found = await asyncio.gather(*under_way, return_exceptions=True)
             for objects in found:
-                await self._add(objects)
+                if not isinstance(objects, BaseException):
+                    await self._add(objects)
+            failures = [each for each in found if isinstance(each, BaseException)]
+            if failures:
+                await self._flush()  # what came is not fetched again
+                raise failures[0]
 
     def _held(self, number: int) -> bool:
         """A full bundle and its tile, written once by a pull that had verified them."""

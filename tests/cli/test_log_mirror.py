@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.client import logs
+from tests.client.mirror_peer import SIGNER, MirrorPeer
 from tests.client.peers import Peer, Reply, peer
 from tests.commands import Ran, teelog
 from tests.statement import make
@@ -126,3 +127,29 @@ def test_it_goes_on_until_it_is_told_to_stop(log: Peer, tmp_path: Path):
         process.kill()
     assert process.returncode == 0, err
     assert b"up to 350 entries" in out
+
+
+def push(log: Peer, to: MirrorPeer, *more: object, code: int = 0, vkey: str = str(SIGNER.verifier)) -> Ran:
+    words = ("log", "mirror", log.url, to.peer.url, "--policy", "policy.txt", "--vkey", vkey, *more)
+    ran = teelog(*map(str, words))
+    assert ran.code == code, (ran.code, ran.text, ran.stderr)
+    return ran
+
+
+def test_a_log_is_pushed_to_a_mirror_by_hand(log: Peer):
+    with peer() as found:
+        to = MirrorPeer(found)
+        ran = push(log, to)
+        assert ran.text.startswith(f"ok      {found.url} holds log.example/tee up to 300 entries  COSIGNED")
+        assert to.entries == ENTRIES
+        assert push(log, to, "--json").json["sent"] == 0
+        push(log, to, vkey=str(logs.WITNESSES[0].verifier), code=1)
+        push(log, to, vkey=str(logs.LOG.verifier), code=6)
+        push(log, to, "--every", "1s", code=2)
+
+
+def test_a_mirror_that_says_no_in_hostile_words_is_told_safely(log: Peer):
+    with peer() as found:
+        to = MirrorPeer(found)
+        to.answer = lambda _: Reply(HOSTILE.encode(), 403)
+        assert "\x1b" not in push(log, to, code=1).stderr
