@@ -16,6 +16,7 @@ from teelog.errors import MisbehaviourError, TeelogError, UnavailableError, Veri
 if TYPE_CHECKING:
     from teelog.listen import Address
     from teelog.witness.monitor.follow import Look
+    from teelog.witness.monitor.settings import Settings, SinkSettings
 
 
 @click.command()
@@ -45,7 +46,15 @@ def run(monitor: Path, interval: float, polls: int | None, listen: str | None, h
             step(count, f"entries {what}")
 
         last = serve(
-            Folder(monitor), interval, polls, where, frozenset(hosts), said=_said, ready=_ready, progress=progress
+            Folder(monitor),
+            interval,
+            polls,
+            where,
+            frozenset(hosts),
+            said=_said,
+            ready=_ready,
+            changed=_changed,
+            progress=progress,
         )
     if last is None:
         return
@@ -61,6 +70,25 @@ def _ready(address: Address | None) -> None:
         output.note(f"listening on {address}")
     else:
         output.note("looking")
+
+
+def _changed(before: Settings, after: Settings) -> None:
+    """What somebody has set meanwhile. Of a webhook its name alone: its path may be a secret."""
+    for name in ("watched", "sinks", "mirrors"):
+        old, new = ([_word(each) for each in getattr(each, name)] for each in (before, after))
+        for sign, words in (("+", [word for word in new if word not in old]), ("-", [w for w in old if w not in new])):
+            for word in words:
+                output.note(f"settings: {sign} {name} {word}")
+    for name in ("place", "known", "settled", "ahead", "max_age", "behind", "policy", "index_policy"):
+        if getattr(before, name) != getattr(after, name):
+            shown = "changed" if name.endswith("policy") else str(getattr(after, name))
+            output.note(f"settings: {name} {shown}")
+
+
+def _word(each: str | tuple[str, str] | SinkSettings) -> str:
+    if isinstance(each, str):
+        return each
+    return " ".join(each).rstrip() if isinstance(each, tuple) else each.name
 
 
 def _said(seen: Look | TeelogError) -> None:

@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -332,24 +332,37 @@ def running(log: Growing) -> Iterator[Running]:
         made.stop(signal.SIGKILL)
 
 
+def happened(alerts: Iterable[dict[str, Any]]) -> list[tuple[str, int | None]]:
+    """The events among alerts: what a look met while the log's files were being replaced is over with the next."""
+    return [(each["kind"], each["index"]) for each in alerts if each["kind"] in ("settings", "entry")]
+
+
 def test_settings_are_changed_while_it_runs(log: Growing, running: Running, hook: Peer):
+    late = log.folder / "late.jsonl"
+
+    def posted() -> list[tuple[str, int | None]]:
+        return happened(json.loads(asked.body) for asked in list(hook.asked))
+
     running.until(lambda: running.get("/readyz")[0] == 200)
     log.run("monitor", "notify", "M", "webhook", f"{hook.url}/in", "--local")
     log.run("monitor", "watch", "M", "all")
-    running.until(lambda: len(hook.asked) >= 4)
-    kinds = [json.loads(asked.body)["kind"] for asked in hook.asked[:4]]
-    assert kinds == ["settings", "entry", "entry", "entry"]
-    assert [alert["kind"] for alert in json.loads(running.get("/alerts.json")[1])["alerts"]] == kinds[::-1]
+    running.until(lambda: len(posted()) == 4)
+    assert posted() == [("settings", None), ("entry", 0), ("entry", 1), ("entry", 2)]
+    assert happened(json.loads(running.get("/alerts.json")[1])["alerts"]) == posted()[::-1]
     assert b'monitor_alerts{kind="entry"} 3.0' in running.get("/metrics")[1]
     # One process writes a folder; commands read it.
     assert "in use" in log.run("monitor", "run", "M", "--polls", "1", code=4).stderr
-    assert len(log.run("monitor", "alerts", "M", "--json").json["alerts"]) == 4
+    assert happened(log.run("monitor", "alerts", "M", "--json").json["alerts"]) == posted()
     log.run("monitor", "notify", "M", "jsonl", "late.jsonl", "--from-now")
     log.entries.append(b"four")
     log.serve()
-    running.until(lambda: (log.folder / "late.jsonl").exists() and len(hook.asked) >= 5)
+    running.until(lambda: late.exists() and b'"index":3' in late.read_bytes() and len(posted()) == 5)
     assert running.stop(signal.SIGTERM) == 0
-    assert [json.loads(line)["number"] for line in (log.folder / "late.jsonl").read_text().splitlines()] == [5]
+    said = running.said.read_text()
+    assert "settings: + watched all\n" in said
+    assert re.search(r"^settings: \+ sinks webhook-[0-9a-f]{12}$", said, re.MULTILINE)
+    assert hook.url not in said
+    assert happened(map(json.loads, late.read_text().splitlines())) == [("entry", 3)]
 
 
 def test_nothing_is_lost_by_a_kill(log: Growing, running: Running, hook: Peer):

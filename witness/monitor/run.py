@@ -82,7 +82,8 @@ def _index_directory(root: str) -> TileSource:
 class Monitor:
     """The loop. interval: seconds between two looks. polls: looks before it ends, None: for ever.
 
-    said: called after each look, with what it saw or why it could not be made. wait: returns after so many seconds, or
+    said: called after each look, with what it saw or why it could not be made. changed: called with the settings as
+    they were and are, where somebody has changed them since the last look. wait: returns after so many seconds, or
     at once with True when it is to stop.
     """
 
@@ -95,9 +96,11 @@ class Monitor:
         wait: Callable[[float], Awaitable[bool]],
         progress: Progress = lambda _what, _count: None,
         step: Callable[[str], object] = lambda _: None,
+        changed: Callable[[Settings, Settings], object] = lambda _before, _after: None,
     ) -> None:
         self._folder = folder
         self._state = state
+        self._changed = changed
         self._clock = clock
         self._said = said
         self._wait = wait
@@ -133,7 +136,10 @@ class Monitor:
             self._step(what)
 
         try:
-            self._settings = settings = files.read(self._folder.path)
+            before, settings = self._settings, files.read(self._folder.path)
+            self._settings = settings
+            if before is not None and before != settings:
+                self._changed(before, settings)
             self._state.settle(settings.settled, self._clock.now())
             seen = await look(self._folder, self._state, settings, self._clock.now(), self._progress, step)
         except TeelogError as error:

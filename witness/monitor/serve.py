@@ -16,10 +16,12 @@ from teelog.witness.monitor.folder import Folder
 from teelog.witness.monitor.follow import Look, Progress
 from teelog.witness.monitor.listener import Listener
 from teelog.witness.monitor.run import Clock, Monitor
+from teelog.witness.monitor.settings import Settings
 from teelog.witness.monitor.state import State
 
 SHUTDOWN_SECONDS = 5.0
 Said = Callable[[Look | TeelogError], object]
+Changed = Callable[[Settings, Settings], object]
 
 
 def serve(
@@ -31,6 +33,7 @@ def serve(
     *,
     said: Said,
     ready: Callable[[Address | None], object],
+    changed: Changed,
     progress: Progress,
 ) -> Look | None:
     """Runs until SIGTERM, SIGINT, or the last of ``polls`` looks, which is returned; None where it was stopped.
@@ -39,7 +42,7 @@ def serve(
     """
     with folder.locked() as state, asyncio.Runner(loop_factory=new_loop) as runner:
         try:
-            return runner.run(_serve(folder, state, interval, polls, listen, hosts, said, ready, progress))
+            return runner.run(_serve(folder, state, interval, polls, listen, hosts, said, ready, changed, progress))
         except OSError as error:
             raise UnavailableError(f"{folder.path} cannot be written", actual=str(error)) from error
 
@@ -53,6 +56,7 @@ async def _serve(
     hosts: frozenset[str],
     said: Said,
     ready: Callable[[Address | None], object],
+    changed: Changed,
     progress: Progress,
 ) -> Look | None:
     stopping = stop_on_signals()
@@ -77,7 +81,8 @@ async def _serve(
         if listen is not None:
             bound = await _listen(stack, Listener(state, clock.now, hosts, interval), listen)
         ready(bound)
-        work = asyncio.ensure_future(Monitor(folder, state, clock, saw, wait, progress).run(interval, polls))
+        monitor = Monitor(folder, state, clock, saw, wait, progress, changed=changed)
+        work = asyncio.ensure_future(monitor.run(interval, polls))
         stop = asyncio.ensure_future(stopping.wait())
         await asyncio.wait([work, stop], return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
