@@ -85,7 +85,7 @@ def _check_list(reader: IndexReader, size: int, key: bytes, value: Value, indice
 BATCHES = st.lists(st.lists(st.lists(st.integers(0, 40), max_size=6), max_size=30), min_size=1, max_size=6)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(BATCHES, st.sets(st.integers(0, 5)), st.sets(st.integers(0, 5)))
 def test_store_is_the_definition(path: Path, batches: list[list[list[int]]], published: set[int], reopened: set[int]):
     shutil.rmtree(path.parent)
