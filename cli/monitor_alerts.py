@@ -71,6 +71,7 @@ def _settle(monitor: Path, number: int) -> None:
         raise ConfigError("there is no such alert yet", expected=f"at most {last}", actual=number)
     with settings.changing(monitor) as before:
         settings.write(monitor, msgspec.structs.replace(before, settled=max(before.settled, number)))
+    output.note(f"the next look settles the events up to {number}")
 
 
 @contextlib.contextmanager

@@ -51,7 +51,7 @@ def run(monitor: Path, interval: float, polls: int | None, listen: str | None, h
             polls,
             where,
             frozenset(hosts),
-            said=_said,
+            said=_said if polls is None else _found,
             ready=_ready,
             changed=_changed,
             progress=progress,
@@ -92,6 +92,12 @@ def _word(each: str | tuple[str, str] | SinkSettings) -> str:
 
 
 def _said(seen: Look | TeelogError) -> None:
+    _found(seen)
+    if not isinstance(seen, TeelogError):
+        output.note(looked_line(seen.followed).replace("looked      ", "looked "))
+
+
+def _found(seen: Look | TeelogError) -> None:
     if isinstance(seen, TeelogError):
         output.warn(f"no look could be made: {seen}")
         return
@@ -100,7 +106,6 @@ def _said(seen: Look | TeelogError) -> None:
         output.fail(f"{finding.severity} {finding.kind} {finding.about or finding.log}{where}: {finding.text}")
     for trouble in seen.troubles:
         output.warn(trouble)
-    output.note(looked_line(seen.followed).replace("looked      ", "looked "))
 
 
 def _problem(monitor: Path, last: Look) -> TeelogError | None:
