@@ -14,7 +14,21 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.bench import bundle, cold, evidence, growth, image, index, indexed, latency, replay, results, submit, witness
+from tests.bench import (
+    bundle,
+    cold,
+    evidence,
+    growth,
+    image,
+    index,
+    indexed,
+    latency,
+    monitor,
+    replay,
+    results,
+    submit,
+    witness,
+)
 from tests.bench.ratio import Row, Settings, progress, table
 
 Measure = Callable[[Path, Settings], list[Row]]
@@ -33,6 +47,8 @@ ROWS: dict[str, Measure] = {
     "growth": growth.large_log,
     "index": index.rows,
     "replay": replay.whole_log,
+    "monitor": monitor.hashing,
+    "monitor-signatures": monitor.signatures,
     "witness": witness.add_checkpoint,
     "bundle": bundle.library,
     "cold": cold.proof_verify,

@@ -28,8 +28,7 @@ from teelog.statement.effective import Effect, NamespaceEffect, Rows
 from teelog.statement.index_map import map_read
 from teelog.statement.log_policy import LogPolicyPredicate
 from teelog.tlog.fork import ForkProof
-from teelog.tlog.policy import NONE, Policy, quorum_since, read_checkpoint
-from teelog.witness.monitor import portion, views
+from teelog.witness.monitor import portion, standing, views
 from teelog.witness.monitor.ahead import Ahead, Batch, BatchRead, Known
 from teelog.witness.monitor.finding import Alert, Finding, Kind, cut
 from teelog.witness.monitor.folder import Folder
@@ -42,6 +41,7 @@ from teelog.witness.monitor.views import READ_ERRORS, Place, Role, View
 
 EVENTS = 1_000  # findings after which a portion is committed
 ENTRIES = 4_096  # entries mapped between two commits
+YIELD = 8  # entries mapped before the threads that check ahead, who need the interpreter for moments only, have it
 
 Progress = Callable[[str, int], object]
 CheckIndex = Callable[["Follower", View], Awaitable[None]]
@@ -125,22 +125,25 @@ class Follower:
         readable = [view for view in found.views if view.seen is not None and view.place.role is not Role.WITNESS]
         tiles = [view.place.source for view in readable]
         good = [view for view in readable if await self._is_ours(view, tiles)]
-        target = max(good, key=lambda view: view.checkpoint.size, default=None)
-        others = [view for view in found.views if view.seen is not None and view not in readable]
-        seen_before = [view for view in others if view.checkpoint.size <= self._followed.signed]
         # First what can be compared now: a log that grows without end puts nothing off.
-        for view in seen_before:
-            await self._is_ours(view, tiles)
-        if target is not None:
-            await self._follow(target)
-        for view in others:
-            if view not in seen_before:
+        done = [view for view in found.views if view.seen is not None and view.checkpoint.size <= self._followed.signed]
+        for view in done:
+            if view not in readable:
                 await self._is_ours(view, tiles)
-        self._judge_views(target, good)
+        target = await self._follow_newest(good)
+        for view in found.views:
+            # Two may continue what was followed before, and not each other.
+            if view.seen is None or any(view is each for each in (*done, *self._convicted, target)):
+                continue
+            if view.checkpoint.size <= self._followed.signed or view.place.role is Role.WITNESS:
+                await self._is_ours(view, tiles)
+        self._judge_views(target)
         if target is not None and check_index is not None:
             await check_index(self, target)
         found.standing += self._rules().standing(
-            datetime.fromtimestamp(self._now, UTC), timedelta(seconds=self._settings.ahead)
+            datetime.fromtimestamp(self._now, UTC),
+            timedelta(seconds=self._settings.ahead),
+            whole=bool(self._followed.note) and self._followed.mapped >= self._followed.signed,
         )
         read_at = self._now if target is not None else self._followed.read_at
         self._advance(replace(self._followed, looked_at=self._now, read_at=read_at), standing=found.standing)
@@ -158,7 +161,7 @@ class Follower:
     ) -> None:
         self._state.advance(self._followed, after, self._now, events, standing, effects)
         self._look.followed = after
-        self._look.events += events
+        self._look.events += (finding for finding in events if not finding.over)
 
     def _rules(self) -> Rules:
         known = read_known(self._folder, self._settings)
@@ -188,11 +191,8 @@ class Follower:
         except READ_ERRORS as error:
             # A witness may be ahead of what the log serves by a moment, and nothing is wrong.
             if view.place.role is not Role.WITNESS:
-                what = (
-                    f"does not show that its {view.checkpoint.size} entries continue the {self._followed.signed} seen"
-                )
-                kind = Kind.UNREACHABLE if isinstance(error, UnavailableError) else Kind.BROKEN
-                self._standing(kind, _named(view.place), f"{what}: {error}")
+                what = f"that its {view.checkpoint.size} entries continue the {self._followed.signed} seen"
+                self._unread(view, f"does not show {what}: {error}", error)
             return False
         if fork is None:
             return True
@@ -201,57 +201,38 @@ class Follower:
 
     def _convict(self, view: View, fork: ForkProof) -> None:
         self._convicted.append(view)
-        where = _named(view.place)
+        where = str(view.place)
         text = f"the log signed two trees: {where} shows one of size {view.checkpoint.size} that is not the one seen"
         finding = Finding(Kind.FORK, self._followed.origin, where, cut(text))
         kept = None if self._state.ledger.known(finding.id) else self._folder.keep(fork)
         self._advance(self._followed, [replace(finding, evidence=kept)])
 
+    def _judge_views(self, target: View | None) -> None:
+        found = self._look
+        honest = [view for view in found.views if view not in self._convicted]
+        held = standing.conditions(honest, target, self._followed, self._settings, self._policy, self._now)
+        found.troubles += [f"{view.place}: {view.trouble}" for view in honest if view.seen is None]
+        found.standing += held
+
+    def _unread(self, view: View, text: str, error: TeelogError) -> None:
+        kind = Kind.UNREACHABLE if isinstance(error, UnavailableError) else Kind.BROKEN
+        self._standing(kind, str(view.place), text)
+        self._look.troubles.append(f"{view.place!s}: {text}")
+
     def _standing(self, kind: Kind, about: str, text: str) -> None:
         self._look.standing.append(Finding(kind, self._followed.origin, about, cut(text), standing=True))
 
-    def _judge_views(self, target: View | None, good: Sequence[View]) -> None:
-        """Who is silent, behind, old or not cosigned."""
-        for view in self._look.views:
-            if view.seen is None:
-                silent = isinstance(view.trouble, UnavailableError) or not isinstance(
-                    view.trouble, MalformedError | VerificationError
-                )
-                self._standing(Kind.UNREACHABLE if silent else Kind.UNREADABLE, _named(view.place), str(view.trouble))
-                self._look.troubles.append(f"{_named(view.place)}: {view.trouble}")
-            elif view not in self._convicted and view.checkpoint.size < self._followed.signed:
-                self._judge_smaller(view)
-        self._judge_age(target, good)
-
-    def _judge_smaller(self, view: View) -> None:
-        shown, seen = view.checkpoint.size, self._followed.signed
-        if view.place.role is Role.LOG:
-            self._standing(
-                Kind.ROLLBACK, _named(view.place), f"the log shows {shown} entries, and showed {seen} before"
-            )
-        elif self._now - view.cosigned > self._settings.behind:
-            since = f", cosigned {self._now - view.cosigned} s ago" if view.cosigned else ""
-            self._standing(Kind.BEHIND, _named(view.place), f"has {shown} of {seen} entries{since}")
-
-    def _judge_age(self, target: View | None, good: Sequence[View]) -> None:
-        policy = self._policy
-        if policy.quorum == NONE:
-            return  # nobody tells a time
-        times = [time for view in good if view.seen is not None and (time := quorum_since(view.seen, policy))]
-        if target is not None and target.seen is not None and quorum_since(target.seen, policy) is None:
-            missing = _missing(policy, set(target.seen.cosignatures))
-            self._standing(Kind.NOT_WITNESSED, "", f"the log's checkpoint of size {target.checkpoint.size}: {missing}")
-        if self._followed.note:
-            kept = quorum_since(read_checkpoint(self._followed.note, policy), policy)
-            times += [kept] if kept is not None else []
-        newest = max(times, default=None)
-        if newest is not None and self._now - newest > self._settings.max_age:
-            text = f"no quorum has cosigned since {datetime.fromtimestamp(newest, UTC):%Y-%m-%dT%H:%M:%SZ}"
-            self._standing(Kind.STALLED, "", text)
-
     # -- entries ------------------------------------------------------------------------------------------------------
 
-    async def _follow(self, target: View) -> None:
+    async def _follow_newest(self, good: Sequence[View]) -> View | None:
+        """Follows the newest view whose entries can be read; that view, or the newest of all where none can."""
+        newest_first = sorted(good, key=lambda view: -view.checkpoint.size)  # of equal ones, the log's
+        for view in newest_first:
+            if await self._follow(view):
+                return view
+        return newest_first[0] if newest_first else None
+
+    async def _follow(self, target: View) -> bool:
         head, source = target.checkpoint, Joined(self._own, target.place.source)
         try:
             if head.size >= self._followed.size:
@@ -260,9 +241,9 @@ class Follower:
             else:
                 await self._map(source)
         except READ_ERRORS as error:
-            kind = Kind.UNREACHABLE if isinstance(error, UnavailableError) else Kind.BROKEN
-            self._standing(kind, _named(target.place), str(error))
-            self._look.troubles.append(str(error))
+            self._unread(target, str(error), error)
+            return False
+        return True
 
     async def _hash(self, target: View, source: Joined) -> AsyncIterator[None]:
         """Hashes the new entries again, a portion at a time. Raises READ_ERRORS; yields after each commit."""
@@ -368,8 +349,8 @@ class Follower:
                     pending.clear()
                     self._mapped(index + 1 - done)
                     events, effects, done = [], [], index + 1
-                # The threads that check ahead need the interpreter for a moment after each signature.
-                time.sleep(0)
+                if index % YIELD == 0:
+                    time.sleep(0)
 
     def _mapped(self, count: int) -> None:
         self._step("mapped")
@@ -384,15 +365,3 @@ class Follower:
         except MalformedError:
             return False
         return isinstance(first, LogPolicyPredicate) and first.log == self._followed.origin
-
-
-def _missing(policy: Policy, cosigned: set[str]) -> str:
-    try:
-        policy.check_quorum(cosigned)
-    except TeelogError as error:
-        return str(error)
-    return "the times of its cosignatures are not known"
-
-
-def _named(place: Place) -> str:
-    return place.role.value if place.role is Role.LOG else f"{place.role} {place.name}"

@@ -38,6 +38,9 @@ class Place:
     name: str
     source: TileSource
 
+    def __str__(self) -> str:
+        return self.role.value if self.role is Role.LOG else f"{self.role} {self.name}"
+
 
 @dataclass(frozen=True, slots=True)
 class View:

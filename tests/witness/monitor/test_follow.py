@@ -160,6 +160,57 @@ def test_a_witness_that_saw_another_tree_convicts_the_log(tmp_path: Path, log: I
         assert watching.forks(log) == 1
 
 
+def test_a_mirror_of_another_tree_is_found_at_the_first_look(tmp_path: Path, log: IndexedLog) -> None:
+    begin(log)
+    with served() as other:
+        other.grow(b"another", b"history")
+        show(other)
+        watching = Watching.of(tmp_path / "M", log)
+        watching.change(mirrors=(other.url,))
+        watching.look()
+        assert watching.kinds() == [("fork", f"mirror {other.url}", None)]
+        assert watching.forks(log) == 1
+        assert watching.followed().signed_root == log.checkpoint().root
+
+
+def test_a_mirror_without_entries_does_not_keep_the_log_from_being_followed(tmp_path: Path, log: IndexedLog) -> None:
+    begin(log)
+    with served() as empty:
+        watching = Watching.of(tmp_path / "M", log)
+        watching.change(mirrors=(empty.url,))
+        size = log.checkpoint()
+        shown = log.lies["checkpoint"]
+        log.grow(b"more")
+        show(log)
+        # The mirror shows the newest checkpoint and nothing else, the log the one before.
+        newest, log.lies["checkpoint"] = log.lies["checkpoint"], shown
+        empty.lies["checkpoint"] = newest
+        watching.look()
+        assert watching.kinds() == [("broken", f"mirror {empty.url}", None)]
+        assert watching.followed().signed_root == size.root
+
+
+def test_what_a_witness_cosigned_and_the_log_does_not_show_is_told(tmp_path: Path, log: IndexedLog) -> None:
+    begin(log)
+    with peer() as witness:
+        operators = [Operator((each.signers[0].verifier,), witness.url) for each in log.witnesses[:1]]
+        watching = Watching.of(tmp_path / "M", log)
+        watching.change(policy=write_policy([(log.log[0].verifier, None)], operators, 1).decode())
+        shown = log.lies["checkpoint"]
+        log.grow(b"hidden")
+        path = hashlib.sha256(log.origin.encode()).hexdigest()
+        witness.answers[f"/{path}/checkpoint"] = cosigned(log.checkpoint(), log.log, log.witnesses[:1], NOW)
+        log.lies["checkpoint"] = shown
+        watching.look()
+        assert watching.kinds() == []  # it may be on its way
+        watching.now += 301
+        watching.look()
+        assert watching.kinds() == [("rollback", "witness witness.example/w1", None)]
+        show(log, watching.now)
+        watching.look()
+        assert watching.kinds() == []
+
+
 def test_an_older_checkpoint_is_told_while_it_is_shown(tmp_path: Path, log: IndexedLog) -> None:
     begin(log)
     old = log.lies["checkpoint"]
