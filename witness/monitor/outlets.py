@@ -29,7 +29,9 @@ AT_ONCE = 100  # alerts read from the ledger at a time
 
 
 class Outlet(Protocol):
-    """Where alerts go."""
+    """Where alerts go. whole: what it writes holds the alerts before as well, so the last of several will do."""
+
+    whole: bool
 
     async def tell(self, alert: Alert, followed: Followed) -> None:
         """Returns once the alert is there for good. Raises UnavailableError, RefusedError, ConfigError."""
@@ -37,6 +39,8 @@ class Outlet(Protocol):
 
 class _Feed:
     """The whole feed is written anew: what matters is that it is as new as the alert."""
+
+    whole = True
 
     def __init__(self, path: Path, state: State) -> None:
         self._path = path
@@ -141,7 +145,7 @@ class Outlets:
             alerts = list(self._state.ledger.alerts(after, limit=AT_ONCE))
             if not alerts:
                 return
-            for alert in alerts:
+            for alert in alerts[-1:] if outlet.whole else alerts:
                 try:
                     await outlet.tell(alert, followed)
                 except RefusedError:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from teelog.client import outbound
 from teelog.errors import ConfigError, SignatureError, UnavailableError
+from teelog.witness.monitor import outlets
 from teelog.witness.monitor.finding import Alert, Finding, Kind
 from teelog.witness.monitor.listener import Listener
 from teelog.witness.monitor.notify import atom, webhook
@@ -70,9 +71,9 @@ def tell(watching: Watching, time: float = 0.0) -> None:
 
     async def work() -> None:
         with watching.folder.locked() as state:
-            outlets = Outlets(watching.folder, state, lambda: NOW, lambda: time)
-            outlets.start(settings.read(watching.path))
-            await outlets.settle(60)
+            made = Outlets(watching.folder, state, lambda: NOW, lambda: time)
+            made.start(settings.read(watching.path))
+            await made.settle(60)
 
     asyncio.run(work())
 
@@ -367,6 +368,16 @@ def test_the_feed_is_atom_with_an_entry_for_each_alert(watching: Watching) -> No
     assert len(ids) == len(set(ids)) == 3
     for name in ("title", "id", "updated"):
         assert all(entry.findtext(f"{atom_ns}{name}") for entry in root.findall(f"{atom_ns}entry"))
+
+
+def test_the_feed_is_written_once_for_many_alerts(watching: Watching, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[Path] = []
+    monkeypatch.setattr(outlets, "write_feed", lambda path, *_: written.append(path))
+    watching.change(sinks=(SinkSettings("atom", "atom", ""),))
+    tell(watching)
+    assert written == [watching.path / "feed.atom"]
+    with watching.folder.locked() as state:
+        assert state.told("atom") == 3
 
 
 # -- hostile text -----------------------------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ from teelog.witness.monitor.state import Followed
 class JsonLines:
     """The file is opened anew each time, so it may be moved away at any moment (rotation)."""
 
+    whole = False
+
     def __init__(self, path: Path) -> None:
         self._path = path
 

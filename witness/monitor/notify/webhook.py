@@ -71,6 +71,8 @@ def read_key(folder: Path, name: str) -> bytes:
 class Webhook:
     """local: whether it may be on this machine. clock: POSIX seconds."""
 
+    whole = False
+
     def __init__(
         self, http: aiohttp.ClientSession, url: str, key: bytes, clock: Callable[[], int], *, local: bool = False
     ) -> None:
