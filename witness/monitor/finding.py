@@ -44,6 +44,7 @@ class Kind(enum.StrEnum):
     MISSING = "no-namespace"
     REGISTER = "register-seen"
     SIGNER = "signer-seen"
+    NEW_SIGNER = "new-signer"
     ENTRY = "entry"
     FROZEN = "frozen"
     # The monitor itself.
@@ -73,6 +74,7 @@ class Finding:
     index: of the entry that raises it, None for none. text: for people, at most 512 characters, perhaps of a stranger's
     making: printed and served escaped only. evidence: name of a file in the folder's ``evidence``, None for none.
     standing: whether it ends by itself, so that it is cleared once a look no longer finds it; others happened.
+    over: that what was found under this id is explained by now: it clears the alert, and is none.
     """
 
     kind: Kind
@@ -82,6 +84,7 @@ class Finding:
     index: int | None = None
     evidence: str | None = None
     standing: bool = False
+    over: bool = False
 
     @property
     def id(self) -> str:

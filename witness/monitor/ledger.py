@@ -1,8 +1,9 @@
 """What was found, numbered: the same thing found again is the same alert.
 
-An alert of an event stays until its owner has dealt with it. One of a standing condition is cleared once a look no
-longer finds it, and gets a new number if it comes back. Outlets tell the alerts whose number is above that of the last
-one they told; that a condition is over is in the ledger, not told.
+An alert of an event stays until its owner has dealt with it, or another entry explains it. One of a standing condition
+is cleared once a look no longer finds it, and gets a new number if it comes back; so does a crime that goes on after it
+was dealt with. Outlets tell the alerts whose number is above that of the last one they told; that a condition is over
+is in the ledger, not told.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any
 
 from teelog.witness.monitor.finding import Alert, Finding, Kind, Severity
 
-MAX_NOTICES = 100_000  # kept; the oldest beyond make room, alerts and crimes never do
+MAX_NOTICES = 100_000  # kept; the oldest beyond make room
+MAX_CLEARED = 100_000  # conditions that are over, kept; what comes and goes may do so for years. Events and crimes stay
 
 TABLES = """
 CREATE TABLE alerts (
@@ -24,6 +26,7 @@ CREATE TABLE alerts (
 CREATE INDEX alerts_id ON alerts (id, number);
 CREATE INDEX alerts_open ON alerts (number) WHERE standing = 1 AND cleared_at IS NULL;
 CREATE INDEX alerts_notices ON alerts (number) WHERE severity = 'notice';
+CREATE INDEX alerts_cleared ON alerts (number) WHERE standing = 1 AND cleared_at IS NOT NULL;
 """
 
 _COLUMNS = "number, kind, log, about, text, entry, evidence, standing, first_at, last_at, cleared_at"
@@ -38,7 +41,7 @@ class Ledger:
     def record(self, events: Iterable[Finding], standing: Sequence[Finding] | None, now: int) -> None:
         """Takes what one step found. standing: every standing condition that holds now, None where none was judged.
 
-        A condition that holds no more is cleared.
+        A condition that holds no more is cleared, and so is what one of ``events`` says is over.
         """
         for finding in events:
             self._take(finding, now)
@@ -51,18 +54,28 @@ class Ledger:
             ).fetchall():
                 if identity not in held:
                     self._db.execute("UPDATE alerts SET cleared_at = ? WHERE number = ?", (now, number))
+        self._make_room("severity = 'notice'", MAX_NOTICES)
+        self._make_room("standing = 1 AND cleared_at IS NOT NULL", MAX_CLEARED)
+
+    def _make_room(self, which: str, limit: int) -> None:
+        """Of the alerts that ``which``, an index's condition, selects, the oldest beyond ``limit`` go."""
         self._db.execute(
-            "DELETE FROM alerts WHERE severity = ? AND number <= (SELECT number FROM alerts WHERE severity = ?"
-            " ORDER BY number DESC LIMIT 1 OFFSET ?)",
-            (Severity.NOTICE, Severity.NOTICE, MAX_NOTICES),
+            f"DELETE FROM alerts WHERE {which} AND number <="  # noqa: S608
+            f" (SELECT number FROM alerts WHERE {which} ORDER BY number DESC LIMIT 1 OFFSET ?)",
+            (limit,),
         )
 
     def _take(self, finding: Finding, now: int) -> None:
         known = self._db.execute(
             "SELECT number, cleared_at FROM alerts WHERE id = ? ORDER BY number DESC LIMIT 1", (finding.id,)
         ).fetchone()
-        # An event that was dealt with is the same one when the log is judged anew.
-        if known is not None and (known[1] is None or not finding.standing):
+        if finding.over:
+            if known is not None and known[1] is None:
+                self._db.execute("UPDATE alerts SET cleared_at = ? WHERE number = ?", (now, known[0]))
+            return
+        # An event that was dealt with is the same one when the log is judged anew; a crime that goes on is not.
+        comes_back = finding.standing or finding.severity is Severity.CRIME
+        if known is not None and (known[1] is None or not comes_back):
             # Its words may be newer: how long a status still lasts, how many more there are.
             self._db.execute(
                 "UPDATE alerts SET last_at = ?, text = ?, evidence = coalesce(evidence, ?) WHERE number = ?",

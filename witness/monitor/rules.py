@@ -1,8 +1,8 @@
 """What the owner of a namespace, or anyone else, should know of a log's entries, seen one by one in their order.
 
-Pure: state in, findings out. The state is small whatever the log holds: of watched namespaces and streams only what was
-said last. What anyone can log at no cost (entries without effect) is told one by one only up to a bound for each kind
-and subject, so that junk hides nothing: what took effect is always told.
+Pure: state in, findings out. The state is small whatever the log holds: of watched namespaces and streams what was said
+last and which keys have signed, some results that no release explains, and counts. What anyone can log at no cost
+(entries without effect, results) is told one by one only up to a bound (``budget``); what took effect is always told.
 """
 
 from __future__ import annotations
@@ -13,20 +13,24 @@ from datetime import datetime, timedelta
 import msgspec
 
 from teelog.errors import MalformedError
+from teelog.index import keys
 from teelog.statement import index_map
 from teelog.statement.admit import ParsedEntry
 from teelog.statement.ear import Result
-from teelog.statement.effective import Effective, LogPolicyEffect, NamespaceEffect, StatusEffect
+from teelog.statement.effective import Effective, LogPolicyEffect, NamespaceEffect, ReleaseEffect, StatusEffect
 from teelog.statement.index_map import Mapped, Read
 from teelog.statement.log_policy import LogPolicyPredicate
 from teelog.statement.status import StatusPredicate
 from teelog.tlog.rfc6962 import leaf_hash
+from teelog.witness.monitor.budget import Budget
 from teelog.witness.monitor.finding import MAX_ABOUT, Finding, Kind, cut
+from teelog.witness.monitor.measured import Measured, Unexplained
 from teelog.witness.monitor.watches import Subject, Watch
 
-MAX_TOLD = 1_000  # findings of one kind about one subject that anyone could make up; the rest is counted
-MAX_SUBJECTS = 10_000  # subjects for which there is a count
-NOT_RECOGNISED = 33  # AR4SI `executables`: runtime memory is not what was expected
+MAX_STREAMS = 10_000  # streams of watched namespaces whose end is watched
+MAX_SIGNERS = 256  # keys remembered of one namespace and kind
+
+_SIGNER = keys.prefix(keys.Kind.SIGNER)
 
 
 class Last(msgspec.Struct, frozen=True):
@@ -39,6 +43,8 @@ class Last(msgspec.Struct, frozen=True):
 class _State(msgspec.Struct, frozen=True):
     statuses: dict[str, Last] = {}
     found: frozenset[str] = frozenset()
+    signers: dict[str, tuple[str, ...]] = {}
+    unexplained: tuple[Unexplained, ...] = ()
     counts: dict[str, int] = {}
 
 
@@ -63,18 +69,23 @@ class Rules:
             held = msgspec.json.decode(state, type=_State) if state else _State()
         except msgspec.MsgspecError as error:
             raise MalformedError("the state of the rules cannot be read", actual=str(error)[:200]) from error
-        self._statuses, self._found, self._counts = dict(held.statuses), set(held.found), dict(held.counts)
+        self._statuses, self._found, self._signers = dict(held.statuses), set(held.found), dict(held.signers)
+        self._budget = Budget(held.counts, self._owners | {watch.value for watch in watches})
+        self._measured = Measured(log, held.unexplained, self._budget)
 
     def dump(self) -> bytes:
-        """The state, at most a few hundred bytes for each watched stream and each subject of junk."""
-        return msgspec.json.encode(_State(self._statuses, frozenset(self._found), self._counts))
+        """The state: at most some hundred bytes for each stream, key, unexplained result and name with a count."""
+        return msgspec.json.encode(
+            _State(self._statuses, frozenset(self._found), self._signers, self._measured.pending, self._budget.counts),
+            order="deterministic",
+        )
 
     # -- entries ------------------------------------------------------------------------------------------------------
 
     def observe(
         self, index: int, entry: bytes, mapped: Mapped | None, state: Effective | None, parsed: Read | None = None
     ) -> list[Finding]:
-        """What the next entry gives rise to.
+        """What the next entry gives rise to; with ``over``, what it explains.
 
         mapped: what it maps to, state: what is in force before it; None, both, for a log that is none of ours.
         parsed: the entry as it was read, where it was.
@@ -92,16 +103,22 @@ class Rules:
         parsed = index_map.read(entry) if parsed is None else parsed
         if isinstance(parsed, MalformedError):
             if self._all:
-                yield from self._junk(Kind.ENTRY, "", "an entry that is no statement", index)
+                yield from self._made_up(Kind.ENTRY, "", "", "an entry that is no statement", index)
             return
         if isinstance(mapped.effect, LogPolicyEffect):
             yield from self._log_policy(index, parsed)
+        if isinstance(mapped.effect, ReleaseEffect):
+            yield from self._measured.released(mapped.effect)
         for key in self._keys.keys() & set(mapped.keys):
             yield from self._key(self._keys[key], index, parsed, mapped)
         if self._is_watched(parsed):
             yield from self._watched(index, parsed, mapped, state)
         if self._all:
-            yield from self._told(mapped, Kind.ENTRY, parsed.namespace or "", _named(parsed), index)
+            name, text = parsed.namespace or "", _named(parsed)
+            if mapped.effect is not None or any(key.startswith(_SIGNER) for key in mapped.keys):
+                yield Finding(Kind.ENTRY, self._log, cut(name, MAX_ABOUT), cut(text), index)
+            else:
+                yield from self._made_up(Kind.ENTRY, name, name, text, index)
 
     def _is_watched(self, parsed: ParsedEntry) -> bool:
         stream = _stream(parsed)
@@ -112,24 +129,15 @@ class Rules:
         # Whoever watches a stream has to know whose keys speak for it.
         return parsed.stream is None and parsed.namespace in self._owners and not _is_result(parsed)
 
-    def _told(self, mapped: Mapped, kind: Kind, about: str, text: str, index: int) -> Iterator[Finding]:
+    def _told(self, mapped: Mapped, kind: Kind, payer: str, about: str, text: str, index: int) -> Iterator[Finding]:
         if mapped.effect is not None:
             yield Finding(kind, self._log, cut(about, MAX_ABOUT), cut(text), index)
         else:
-            yield from self._junk(kind, about, text, index)
+            yield from self._made_up(kind, payer, about, text, index)
 
-    def _junk(self, kind: Kind, about: str, text: str, index: int) -> Iterator[Finding]:
-        """Of what may be made up: the first thousand one by one, then that there are more."""
-        about = cut(about, MAX_ABOUT)
-        subject = f"{kind} {about}"
-        if subject not in self._counts and len(self._counts) >= MAX_SUBJECTS:
-            subject = f"{kind} "
-        count = self._counts[subject] = self._counts.get(subject, 0) + 1
-        if count <= MAX_TOLD:
-            yield Finding(kind, self._log, about, cut(text), index)
-        else:
-            more = f"{count - MAX_TOLD} more of the kind {subject}, the last of them entry {index}"
-            yield Finding(Kind.OVERFLOW, self._log, subject, cut(more))
+    def _made_up(self, kind: Kind, payer: str, about: str, text: str, index: int) -> Iterator[Finding]:
+        if self._budget.spend(kind, payer):
+            yield Finding(kind, self._log, cut(about, MAX_ABOUT), cut(text), index)
 
     def _log_policy(self, index: int, parsed: ParsedEntry) -> Iterator[Finding]:
         claim = parsed.predicate
@@ -139,57 +147,69 @@ class Rules:
 
     def _key(self, watch: Watch, index: int, parsed: ParsedEntry, mapped: Mapped) -> Iterator[Finding]:
         kind = Kind.REGISTER if watch.subject is Subject.REGISTER else Kind.SIGNER
-        yield from self._told(mapped, kind, watch.value, _named(parsed), index)
+        yield from self._told(mapped, kind, watch.value, watch.value, _named(parsed), index)
 
     def _watched(self, index: int, parsed: ParsedEntry, mapped: Mapped, state: Effective) -> Iterator[Finding]:
         effect, subject = mapped.effect, _stream(parsed) or parsed.namespace or ""
-        if effect is not None and parsed.namespace is not None:
-            self._found.add(parsed.namespace)
+        owner = subject.partition("/")[0]
         if mapped.why_inert is not None:
             text = f"a {parsed.kind} that has no effect: {mapped.why_inert}"
-            yield from self._told(mapped, Kind.INERT, subject, text, index)
+            yield from self._told(mapped, Kind.INERT, owner, subject, text, index)
         if _is_result(parsed):
-            yield from self._result(index, parsed, state)
+            yield from self._measured.result(index, parsed, owner, state)
             return
-        if self._known is not None and parsed.statement_id not in self._known:
+        expected = self._known is None or parsed.statement_id in self._known
+        if not expected:
             text = f"a {parsed.kind} that was not expected: {_named(parsed)}"
-            yield from self._told(mapped, Kind.UNEXPECTED, subject, text, index)
+            yield from self._told(mapped, Kind.UNEXPECTED, owner, subject, text, index)
+        if effect is None:
+            return
+        self._found.add(owner)
         if isinstance(effect, NamespaceEffect):
             version = getattr(parsed.predicate, "version", 0)
-            expected = self._known is not None and parsed.statement_id in self._known
-            if version and not expected:
+            if version and (self._known is None or not expected):
                 yield Finding(
                     Kind.KEYS, self._log, effect.name, f"the namespace's keys changed: version {version}", index
                 )
+            return
+        new = self._new_signers(f"{parsed.kind} {owner}", parsed, mapped)
+        if new and (self._known is None or not expected):
+            text = f"the first {parsed.kind} in this name signed by {', '.join(new)}: {_named(parsed)}"
+            yield Finding(Kind.NEW_SIGNER, self._log, subject, cut(text), index)
         if isinstance(effect, StatusEffect) and isinstance(parsed.predicate, StatusPredicate):
             yield from self._status(effect.stream, index, parsed.predicate)
 
+    def _new_signers(self, who: str, parsed: ParsedEntry, mapped: Mapped) -> list[str]:
+        """The keys that have signed nothing of this kind in this name before, where others have."""
+        before = self._signers.get(who, ())
+        held = {keyid for keyid in parsed.envelope.keyids if keys.key(keys.Kind.SIGNER, keyid) in mapped.keys}
+        new = sorted(held.difference(before))
+        if new:
+            self._signers[who] = (*before, *new)[-MAX_SIGNERS:]
+        return new if before else []
+
     def _status(self, stream: str, index: int, status: StatusPredicate) -> Iterator[Finding]:
-        self._statuses[stream] = Last(index, None if status.is_closed else status.next_update)
+        if stream in self._statuses or len(self._statuses) < MAX_STREAMS:
+            self._statuses[stream] = Last(index, None if status.is_closed else status.next_update)
+        else:
+            text = f"more than {MAX_STREAMS} streams: when the last status of {stream} and later ones ends is not told"
+            yield Finding(Kind.OVERFLOW, self._log, f"{Kind.STALE} *", cut(text))
         if status.is_closed:
             goes_on = f", it goes on at {status.successor}" if status.successor else ""
             yield Finding(Kind.CLOSED, self._log, stream, cut(f"{stream} is closed on this log{goes_on}"), index)
 
-    def _result(self, index: int, parsed: ParsedEntry, state: Effective) -> Iterator[Finding]:
-        """A measurement that a verifier has seen running, and that is no release's on this log."""
-        claim = parsed.statement.claim
-        assert isinstance(claim, Result)
-        why = unknown(claim, state)
-        if why is None:
-            return
-        judged = claim.judged
-        about = parsed.namespace or ""
-        if judged is not None:
-            about = f"{judged.stream} {_evidence(claim)}".rstrip()
-        text = f"{claim.issuer} has seen {why} (result {parsed.statement_id})"
-        # Whoever signs results can sign any number of them.
-        yield from self._junk(Kind.MEASURED, about, text, index)
-
     # -- what holds now -----------------------------------------------------------------------------------------------
 
-    def standing(self, now: datetime, ahead: timedelta) -> list[Finding]:
-        """The conditions that hold at ``now``: what ends by itself. ahead: how long before its end a status is told."""
-        ends = [
+    def standing(self, now: datetime, ahead: timedelta, *, whole: bool = True) -> list[Finding]:
+        """The conditions that hold at ``now``: what ends by itself.
+
+        ahead: how long before its end a status is told. whole: whether a checkpoint was ever read to its end; before,
+        nothing is missing, and no status the last one.
+        """
+        found = [*self._budget.rest(self._log)]
+        if not whole:
+            return found
+        found += [
             Finding(Kind.MISSING, self._log, name, "not on this log", standing=True)
             for name in sorted(self._owners - self._found)
         ]
@@ -200,29 +220,8 @@ class Rules:
             if now + ahead > end:
                 ended = "ended" if now > end else "ends"
                 text = f"the last status {ended} at {last.next_update}"
-                ends.append(Finding(Kind.STALE, self._log, stream, text, last.index, standing=True))
-        return ends
-
-
-def unknown(result: Result, state: Effective) -> str | None:
-    """What a result has seen that no release on this log explains, None where there is nothing."""
-    judged = result.judged
-    if judged is not None and judged.release is not None:
-        if state.release(judged.release) is None:
-            return f"release {judged.release}, which is not in effect on this log"
-        return None
-    if any(each.vector.get("executables") == NOT_RECOGNISED for each in result.submodules):
-        return "a measurement that is no release's"
-    if judged is not None and judged.checks.get("hardware") == "verified":
-        return f"genuine hardware that runs no release it knows of {judged.stream}"
-    return None
-
-
-def _evidence(result: Result) -> str:
-    judged = result.judged
-    if judged is None or isinstance(judged.evidence, msgspec.UnsetType):
-        return ""
-    return " ".join(f"{name}:{value}" for name, value in sorted(judged.evidence.items()))
+                found.append(Finding(Kind.STALE, self._log, stream, text, last.index, standing=True))
+        return found
 
 
 def _is_result(parsed: ParsedEntry) -> bool:
