@@ -89,10 +89,10 @@ class _Reader:
         major, value = self._head()
         if major == 0:
             return value
+        if major in (_TEXT, _BYTES):
+            return self._string(major, value)
         if major == 1 and value is not None:
             return -1 - value
-        if major in (_BYTES, _TEXT):
-            return self._string(major, value)
         if major == _ARRAY:
             return self._array(value, depth)
         if major == _MAP:
@@ -105,7 +105,11 @@ class _Reader:
 
     def _head(self) -> tuple[int, int | None]:
         """(major type, its argument or None for an indefinite length)."""
-        first = self._take(1)[0]
+        place = self.place
+        if place >= len(self._data):
+            raise self.error("CBOR ends too early")
+        self.place = place + 1
+        first = self._data[place]
         major, short = first >> 5, first & 31
         if short < 24:
             return major, short

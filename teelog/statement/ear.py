@@ -96,8 +96,7 @@ class JudgedClaim(msgspec.Struct, frozen=True):
         return {} if isinstance(self.evidence, msgspec.UnsetType) else self.evidence
 
 
-@dataclass(frozen=True, slots=True)
-class Submodule:
+class Submodule(msgspec.Struct, frozen=True):
     """One appraisal. status: a tier. vector: AR4SI claim -> value, -128 to 127. policies: ids of appraisal policies."""
 
     name: str
@@ -106,8 +105,7 @@ class Submodule:
     policies: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """An attestation result as it claims to be. Times: POSIX seconds.
 
     dialect: ``draft`` or ``deployed``. issuer: whose word it is, for a log a namespace. status: the overall tier, None

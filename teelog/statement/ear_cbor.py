@@ -19,7 +19,7 @@ NUMBERS: Mapping[str, int] = {
     "ueid": 256, "sueids": 257, "oemid": 258, "hwmodel": 259, "hwversion": 260, "oemboot": 262, "dbgstat": 263,
     "eat_profile": 265, "submods": 266, "measurements": 273, "intuse": 275,
     "ear_status": 1000, "ear_trustworthiness_vector": 1001, "ear_raw_evidence": 1002,
-    "ear_appraisal_policy_ids": 1003, "ear_verifier_id": 1004, "ear_teep_claims": 65000,
+    "ear_appraisal_policy_ids": 1003, "ear_verifier_id": 1004, "ear_device_topology": 1007, "ear_teep_claims": 65000,
     "ear_veraison_annotated_evidence": -70000, "ear_veraison_policy_claims": -70001,
     "ear_veraison_key_attestation": -70002,
 }  # fmt: skip

@@ -11,6 +11,7 @@ SHA-256 of it is the **statement id**. The algorithm is the key's: EdDSA for Ed2
 from __future__ import annotations
 
 import base64
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -31,6 +32,9 @@ NAMES: Mapping[Algorithm, str] = {algorithm: name for name, algorithm in ALGORIT
 REFUSED = ("crit", "b64", "enc", "zip")
 """Header members that would change how the rest is read."""
 _KEPT = 1_024  # bytes of a header that is remembered, as one key's are all alike
+
+_STANDARD = bytes.maketrans(b"-_+/=", b"+/   ")
+"""The letters of base64url -> those of base64, and what is none of them to something that is in neither."""
 
 _Header = tuple[str, str | None, str | None]
 """alg, kid, typ."""
@@ -114,11 +118,12 @@ def b64url(data: bytes) -> bytes:
 
 def unb64url(text: bytes, where: str) -> bytes:
     """The inverse of ``b64url``, and of nothing else. Raises MalformedError."""
+    padded = text.translate(_STANDARD) + b"=" * (-len(text) % 4)
     try:
-        # Python's reader skips what it does not know: re-encoding shows it.
-        value = base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4))
+        value = a2b_base64(padded)
     except ValueError as error:
         raise MalformedError("not base64url", where=where, actual=text[:40]) from error
-    if b64url(value) != text:
+    # Python's reader skips what it does not know: re-encoding shows it.
+    if b2a_base64(value, newline=False) != padded:
         raise MalformedError("not canonical base64url", where=where, expected="no padding", actual=text[:40])
     return value

@@ -34,7 +34,7 @@ class Stream(msgspec.Struct, frozen=True):
 
 def namespace(text: str, where: str | None = None) -> str:
     """A DNS name of at least two labels: lower case, punycode, no final dot, no address. Raises MalformedError."""
-    if len(text) > MAX_NAMESPACE or not _NAMESPACE.fullmatch(text) or not _labels_hold(text):
+    if not _is_namespace(text[: MAX_NAMESPACE + 1]):
         raise MalformedError(
             "not a namespace",
             where=where,
@@ -42,6 +42,11 @@ def namespace(text: str, where: str | None = None) -> str:
             actual=text[:80],
         )
     return text
+
+
+@lru_cache(1_024)  # as of streams
+def _is_namespace(text: str) -> bool:
+    return len(text) <= MAX_NAMESPACE and _NAMESPACE.fullmatch(text) is not None and _labels_hold(text)
 
 
 def _labels_hold(text: str) -> bool:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import enum
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+
+import msgspec
 
 from teelog.errors import ConfigError, MalformedError, SignatureError, UntrustedKey
 from teelog.keys import Algorithm, PublicKey, low_s
@@ -32,18 +33,16 @@ class Form(enum.StrEnum):
     CWT = "cwt"
 
 
-@dataclass(frozen=True, slots=True)
-class VerifiedToken:
+class VerifiedToken(msgspec.Struct, frozen=True):
     """What ``Token.verify`` gives. payload: the signed bytes. signer: keyid. file: an entry of the log."""
 
     payload: bytes
     signer: str
     statement_id: str
-    file: bytes = field(repr=False)
+    file: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(msgspec.Struct, frozen=True):
     """A well-formed token of which nothing is verified.
 
     file: its exact bytes. alg: the algorithm's name as in JOSE and COSE. kid, typ: as the header says, hints.
@@ -51,17 +50,17 @@ class Token:
     when it was checked before; for it, it is not checked again.
     """
 
-    file: bytes = field(repr=False)
+    file: bytes
     form: Form
     alg: str
     algorithm: Algorithm
     kid: str | None
     typ: str | None
     statement_id: str
-    _signed: bytes = field(repr=False)
-    _payload: bytes = field(repr=False)
-    _signature: bytes = field(repr=False)
-    _held: PublicKey | None = field(default=None, repr=False)
+    _signed: bytes
+    _payload: bytes
+    _signature: bytes
+    _held: PublicKey | None = None
 
     @property
     def keyids(self) -> tuple[str, ...]:
@@ -104,7 +103,7 @@ class Token:
     def checked(self, keys: Mapping[str, PublicKey]) -> Token:
         """The same, knowing whether it holds under ``keys``: as ``dsse.Envelope.checked``."""
         try:
-            return replace(self, _held=keys[self.verify(keys).signer])
+            return msgspec.structs.replace(self, _held=keys[self.verify(keys).signer])
         except (SignatureError, UntrustedKey):
             return self
 

@@ -280,3 +280,12 @@ def test_any_bytes_are_a_token_or_malformed(data: bytes):
 @given(st.binary(max_size=300))
 def test_base64url_has_one_spelling(data: bytes):
     assert jws.unb64url(jws.b64url(data), "/") == data
+
+
+@given(st.binary(max_size=30) | st.text("AQgw-_+/= \n", max_size=12).map(str.encode))
+def test_base64url_has_one_spelling(text: bytes):
+    try:
+        value = jws.unb64url(text, "/x")
+    except MalformedError:
+        return
+    assert base64.urlsafe_b64encode(value).rstrip(b"=") == text
