@@ -283,7 +283,7 @@ def test_base64url_has_one_spelling(data: bytes):
 
 
 @given(st.binary(max_size=30) | st.text("AQgw-_+/= \n", max_size=12).map(str.encode))
-def test_base64url_has_one_spelling(text: bytes):
+def test_text_that_is_read_as_base64url_is_its_one_spelling(text: bytes):
     try:
         value = jws.unb64url(text, "/x")
     except MalformedError:
