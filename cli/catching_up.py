@@ -11,7 +11,7 @@ from teelog.errors import RefusedError
 if TYPE_CHECKING:
     from teelog.client.index import RemoteIndex
 
-PATIENCE = 5.0  # seconds, where the answer may be of what the index covers
+PATIENCE = 15.0  # seconds, where the answer may be of what the index covers: a busy index takes some
 PAUSE = 0.2  # seconds between two looks at it
 
 

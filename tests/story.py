@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
 
-from teelog.cli import demo_firmware, demo_processes
+from teelog.cli import catching_up, demo_firmware, demo_processes
 from teelog.cli.demo_processes import Servers
 from tests.commands import Ran, teelog
 
@@ -38,7 +38,9 @@ class World:
     def run(self, *arguments: object, code: int = 0, to: str | None = None, env: dict[str, str] | None = None) -> Ran:
         """`teelog ARGUMENTS...` in the folder; whatever its exit code, never a traceback and never a mute failure."""
         state = {"TEELOG_STATE": str(self.folder / "client-state")}
-        with contextlib.chdir(self.folder), patch.dict(os.environ, {**state, **(env or {})}):
+        # An index that is behind is waited for, however busy the machine is.
+        patient = patch.object(catching_up, "PATIENCE", 120.0)
+        with contextlib.chdir(self.folder), patient, patch.dict(os.environ, {**state, **(env or {})}):
             ran = teelog(*map(str, arguments))
         assert ran.code == code, (arguments, ran.code, ran.text, ran.stderr)
         assert "Traceback" not in ran.stderr
