@@ -167,7 +167,9 @@ async def _serve(
         bound_admin = None
         if admin_listen is not None:
             bound_admin = await _listen(stack, private(_operations(engine, metrics), limits), admin_listen)
-        mirror = None if mirror_folder is None else _open_mirror(stack, mirror_folder, witness, engine, reader, step)
+        mirror = None
+        if mirror_folder is not None:
+            mirror = _open_mirror(stack, mirror_folder, witness, engine, reader, step, more["on_fatal"])
         service = Service(witness, engine, reader, metrics, time.monotonic, semantic=semantic, mirror=mirror)
         bound = await _listen(stack, service.server(), listen)
         assert bound is not None
@@ -178,6 +180,8 @@ async def _serve(
         await stopping.wait()
     if engine.fatal is not None:
         raise UnavailableError("storage failed, the witness has stopped", actual=str(engine.fatal))
+    if mirror is not None and mirror.fatal is not None:
+        raise UnavailableError("the mirror's storage failed, it has stopped", actual=str(mirror.fatal))
 
 
 def _open_mirror(
@@ -187,11 +191,12 @@ def _open_mirror(
     engine: Engine,
     published: Published,
     step: Callable[[str], None],
+    on_fatal: Callable[[], object],
 ) -> MirrorService:
     """The mirror beside a witness. Raises ConfigError, UnavailableError."""
     mirror = mirrors.load(folder, witness.config.name)
     db = stack.enter_context(mirrors.opened(mirror))
-    mirrored = MirrorEngine(mirror, db, lambda: int(time.time()), step)
+    mirrored = MirrorEngine(mirror, db, lambda: int(time.time()), step, on_fatal)
     stack.callback(mirrored.stop)
     mirrored.start()
     return MirrorService(

@@ -19,6 +19,7 @@ from teelog.errors import ConfigError, UnavailableError
 
 OWN = ".mirror"
 CHECKPOINT = "checkpoint"
+MAX_REMEMBERED = 4_096  # folders; others are synced once more
 _OF_A_LOG = ("log.toml", "witness.toml", "monitor.toml")
 
 
@@ -31,6 +32,7 @@ class MirrorFolder:
         self._scratch = self._own / "scratch"
         self._lock = -1
         self._number = 0
+        self._durable: set[Path] = set()  # folders whose names are known to be on the disk
 
     def __enter__(self) -> MirrorFolder:
         """Raises ConfigError where the folder is another server's, or somebody writes it."""
@@ -113,23 +115,26 @@ class MirrorFolder:
                 durable.sync_file(temporary)
             touched: set[Path] = set()
             for temporary, target in written:
-                touched |= self._make(target.parent)
+                target.parent.mkdir(parents=True, exist_ok=True)
                 temporary.replace(target)
-                touched.add(target.parent)
+                touched |= self._named(target.parent)
             for folder in sorted(touched, reverse=True):  # names below before the name above
                 durable.sync_directory(folder)
+            if len(self._durable) > MAX_REMEMBERED:
+                self._durable.clear()
+            self._durable |= touched
         except OSError as error:
             raise UnavailableError(f"cannot write {self.path}", actual=error.strerror) from error
 
-    def _make(self, folder: Path) -> set[Path]:
-        touched: set[Path] = set()
-        missing = []
-        while not folder.is_dir():
-            missing.append(folder)
+    def _named(self, folder: Path) -> set[Path]:
+        """What is to be synced for a new name in ``folder`` to last: it, and all above whose names may be as new.
+
+        That a folder is there says nothing: the process that made it may have been killed before it synced.
+        """
+        touched = {folder}
+        while folder not in self._durable and folder != self.path.parent:
             folder = folder.parent
-        for each in reversed(missing):
-            each.mkdir(exist_ok=True)
-            touched.add(each.parent)
+            touched.add(folder)
         return touched
 
     def begin(self, note: bytes) -> None:
@@ -150,6 +155,7 @@ class MirrorFolder:
         """TT-16, TT-17: partial ones whose full one is there and shown; what cannot be removed stays."""
         for path in full:
             if self.has(path):
+                self._durable.discard(self.path / f"{path}.p")
                 shutil.rmtree(self.path / f"{path}.p", ignore_errors=True)
 
     def keep_only(self, folder: str, name: str) -> None:

@@ -285,7 +285,7 @@ async def test_a_disk_that_fails_is_told_and_nothing_is_shown(
         elif call == "replace":
             patched.setattr(Path, "replace", full)
         else:
-            patched.setattr(MirrorFolder, "_make", full)
+            patched.setattr(MirrorFolder, "_named", full)
         with pytest.raises(UnavailableError):
             await copy(source, tmp_path / "copy")
     assert not (tmp_path / "copy" / "checkpoint").exists()

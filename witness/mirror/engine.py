@@ -11,21 +11,28 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from teelog.errors import ConfigError, ProofError, UnavailableError
+import structlog
+
+from teelog import durable
+from teelog.errors import ConfigError, ProofError, TeelogError, UnavailableError
 from teelog.tlog import note
-from teelog.tlog.checkpoint import Checkpoint
+from teelog.tlog.checkpoint import Checkpoint, parse_body
 from teelog.tlog.witness import encode_answer
+from teelog.witness.engine import FATAL_CODES
 from teelog.witness.mirror.decide import Kept, Pending
-from teelog.witness.mirror.directory import LOGS, Mirror
+from teelog.witness.mirror.directory import LOGS, STATE, Mirror
 from teelog.witness.mirror.packages import Package
 from teelog.witness.mirror.storage import MirroredLog, Row
 from teelog.witness.published import origin_hash
 
 Done = TypeVar("Done")
+logger = structlog.get_logger()
 
 
 class Engine:
     """now: POSIX seconds. step: called with "saved", "committed", "signed", "shown" as each is done: tests kill there.
+    on_fatal: called once nothing more will be written: an fsync failed, and only a new start can tell what is on the
+    disk (R-30).
 
     All methods raise UnavailableError where storage fails: nothing was signed then.
     """
@@ -36,11 +43,14 @@ class Engine:
         db: sqlite3.Connection,
         now: Callable[[], int],
         step: Callable[[str], object] = lambda _: None,
+        on_fatal: Callable[[], object] = lambda: None,
     ) -> None:
         self._mirror = mirror
         self._db = db
         self._now = now
         self._step = step
+        self._on_fatal = on_fatal
+        self.fatal: BaseException | None = None
         self._logs: dict[str, MirroredLog] = {}
         self._kept: dict[str, Kept] = {}
         self._thread = ThreadPoolExecutor(1, "witness-mirror")
@@ -69,20 +79,49 @@ class Engine:
 
     async def _run(self, work: Callable[[], Done]) -> Done:
         def guarded() -> Done:
+            if self.fatal is not None:
+                raise UnavailableError("the mirror has stopped", actual=str(self.fatal)[:200])
             try:
                 return work()
-            except (sqlite3.Error, OSError, ConfigError) as error:
+            except (sqlite3.Error, OSError, ConfigError, UnavailableError) as error:
+                self._failed(error)
                 raise UnavailableError("the mirror's storage failed", actual=str(error)[:200]) from error
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, guarded)
 
     # -- the thread ---------------------------------------------------------------------------------------------------
 
+    def _failed(self, error: Exception) -> None:
+        logger.error("mirror's storage failed", error=str(error), cause=str(error.__cause__))
+        synced = not isinstance(error.__cause__, durable.NotSynced)
+        if not synced or getattr(error, "sqlite_errorcode", None) in FATAL_CODES:
+            self.fatal = error
+            self._on_fatal()
+
     def _open_all(self) -> None:
         for (origin,) in self._db.execute("SELECT origin FROM mirrored").fetchall():
             log = self._log(origin)
+            self._refuse_rollback(log)
             if log.row.size >= 0:
                 self._show(log)
+
+    def _refuse_rollback(self, log: MirroredLog) -> None:
+        """What is shown was stored before, so the state is never behind it. Raises ConfigError."""
+        shown = log.shown
+        if shown is None:
+            return
+        try:
+            signed = note.open_note(shown, [signer.verifier for signer in self._mirror.signers])
+            size = parse_body(signed.text).size
+        except TeelogError:
+            return  # not ours: it is written again from what is stored
+        if size > log.row.size:
+            raise ConfigError(
+                f"{self._mirror.path} has an older {STATE} than what it signed for {log.origin}: it was rolled back",
+                expected=f"at least {size} entries",
+                actual=max(log.row.size, 0),
+                hint=f"put back the newest {STATE}, or mirror into a new folder under a new name (docs/mirror.md)",
+            )
 
     def _log(self, origin: str) -> MirroredLog:
         log = self._logs.get(origin)
@@ -106,13 +145,20 @@ class Engine:
 
     def _commit(self, origin: str, target: Pending) -> bytes | None:
         log = self._log(origin)
+        before = max(log.row.size, 0)
         try:
             # MI-34: "The mirror MUST persist the new checkpoint before responding."
             if not log.commit(target, self._now()):
                 return None
             self._kept[origin] = log.kept
             self._step("committed")
-            return self._show(log)
+            lines = self._show(log)
+            log.drop_partials(before)
+            return lines
+        except ProofError as error:
+            # Each package was proven: the disk, or the witness's state, is not what it was. Nothing is signed.
+            self._drop(origin)
+            raise UnavailableError(error.message, expected=error.expected, actual=error.actual) from error
         except BaseException:
             self._drop(origin)
             raise

@@ -32,6 +32,7 @@ from teelog.witness.mirror.packages import MAX_PACKAGE, Packages
 
 PREFIX = "/mirror/"
 UPLOADS = 16  # at a time: each may hold a package
+STALLED_SECONDS = 20.0  # without a whole package: one that may be ended to make room for another (MI-46)
 UPLOAD_SECONDS = 300.0  # for a whole request (MI-46)
 MAX_BODY = wire.MAX_PACKAGES * MAX_PACKAGE + (1 << 18)  # bytes, decoded (MI-46)
 _FILE = re.compile(r"/mirror/(?P<log>[0-9a-f]{64})/(?P<path>checkpoint|tile/[0-9a-z./x]{1,80})")
@@ -61,12 +62,22 @@ class MirrorService:
         self._pending = pending
         self._key = key
         self._seconds = seconds
-        self._under_way = 0
+        self._uploads: set[_Body] = set()
 
     @property
     def signers(self) -> tuple[NoteSigner, ...]:
         """The mirror's keys, for sign-subtree."""
         return self._mirror.signers
+
+    @property
+    def fatal(self) -> BaseException | None:
+        """Why nothing more is mirrored until a new start."""
+        return self._engine.fatal
+
+    @property
+    def uploads(self) -> int:
+        """How many are under way."""
+        return len(self._uploads)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -96,17 +107,27 @@ class MirrorService:
         encoding = request.headers.get("Content-Encoding", "identity").lower()
         if encoding not in ("identity", "gzip"):
             return refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "compressed in a way that is not read here: gzip is")
-        if self._under_way >= UPLOADS:
+        if len(self._uploads) >= UPLOADS and not self._make_room():
             return Answer(HTTPStatus.SERVICE_UNAVAILABLE, b"too many uploads\n", retry_after=1)
-        self._under_way += 1
+        body = _Body(request, encoding == "gzip", self._seconds)
+        self._uploads.add(body)
         try:
-            return await self._upload(_Body(request, encoding == "gzip", self._seconds))
+            return await self._upload(body)
         except MalformedError as error:
             return refuse(HTTPStatus.BAD_REQUEST, error.message)
         except UnavailableError:
             return Answer(HTTPStatus.SERVICE_UNAVAILABLE, b"storage failed, nothing was signed\n", retry_after=5)
         finally:
-            self._under_way -= 1
+            self._uploads.discard(body)
+
+    def _make_room(self) -> bool:
+        """Ends the upload that brought nothing for longest: strangers that keep connections open hold up nobody."""
+        stalled = min(self._uploads, key=lambda body: body.advanced, default=None)
+        if stalled is None or stalled.loop.time() - stalled.advanced < STALLED_SECONDS:
+            return False
+        self._uploads.discard(stalled)
+        stalled.end()
+        return True
 
     async def _upload(self, body: _Body) -> Answer:
         header, rest = await body.header()
@@ -132,6 +153,7 @@ class MirrorService:
                 for package in packages.feed(data):
                     await self._engine.save(origin, package, target.checkpoint)
                     saved += 1
+                    body.advanced = body.loop.time()
                 if packages.complete:
                     break
         except ProofError:
@@ -161,12 +183,20 @@ class MirrorService:
 
 
 class _Body:
-    """A request's body, decoded, bounded in bytes and time. seconds: for all of it."""
+    """A request's body, decoded, bounded in bytes and time. seconds: for all of it.
+
+    advanced: when something of it was kept last, in the event loop's seconds.
+    """
 
     def __init__(self, request: web.BaseRequest, gzip: bool, seconds: float) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.advanced = self.loop.time()
+        self._waiting: asyncio.Timeout | None = None
         self._content = request.content
         self._inflate = zlib.decompressobj(wbits=31) if gzip else None
-        self._deadline = asyncio.get_running_loop().time() + seconds
+        self._raw = b""  # that came and is not decoded yet
+        self._full = False  # whether there may be more of what was decoded than was taken
+        self._deadline = self.advanced + seconds
         self._length = 0
         if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -194,16 +224,17 @@ class _Body:
             yield data
 
     async def _decoded(self) -> AsyncIterator[bytes]:
+        # Kept in the object: the header's reader stops in the middle, and the rest is for the next one.
         while True:
-            raw = await self._more()
-            if not raw:
-                if self._inflate is not None and not self._inflate.eof:
-                    raise _BodyEnds
-                return
-            full = True  # what was decoded may be more than was taken of it
-            while raw or full:
-                data, raw = self._step(raw)
-                full = self._inflate is not None and len(data) == _CHUNK
+            if not self._raw and not self._full:
+                self._raw = await self._more()
+                if not self._raw:
+                    if self._inflate is not None and not self._inflate.eof:
+                        raise _BodyEnds
+                    return
+            while self._raw or self._full:
+                data, self._raw = self._step(self._raw)
+                self._full = self._inflate is not None and len(data) == _CHUNK
                 self._length += len(data)
                 if self._length > MAX_BODY:
                     raise MalformedError("the body is too long", expected=f"at most {MAX_BODY} bytes")
@@ -222,16 +253,23 @@ class _Body:
             raise MalformedError("the body goes on after its gzip stream")
         return data, self._inflate.unconsumed_tail
 
+    def end(self) -> None:
+        """Takes no more of it, from now on."""
+        self._deadline = self.loop.time()
+        if self._waiting is not None:
+            self._waiting.reschedule(self._deadline)
+
     async def _more(self) -> bytes:
-        left = self._deadline - asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(max(0.0, left)):
+            async with asyncio.timeout_at(self._deadline) as self._waiting:
                 return await self._content.readany()
         except (TimeoutError, ConnectionError, web.HTTPException) as error:
             raise _BodyEnds from error
         except Exception as error:
             # What the library makes of a client that leaves in the middle of its body.
             raise _BodyEnds from error
+        finally:
+            self._waiting = None
 
 
 def _opened(note: bytes | None, known: KnownLog) -> Pending | None:

@@ -45,6 +45,8 @@ class Packages:
         while self._range is not None:
             package = self._next(*self._range)
             if package is None:
+                del self._held[: self._at]  # it is in the entries
+                self._at = 0
                 return
             self._range = next(self._left, None)
             yield package

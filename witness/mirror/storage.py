@@ -186,6 +186,12 @@ class MirroredLog:
         """Serves the mirror checkpoint with the mirror's cosignatures."""
         self._folder.publish(note)
 
+    def drop_partials(self, before: int) -> None:
+        """TT-16, TT-17: those that are full in what is shown now, and were not in the tree of ``before`` entries."""
+        new = [tile for tile in tiles.new_between(before, self.row.size) if tile.width == WIDTH]
+        self._folder.drop_partials(tile.path for tile in new)
+        self._folder.drop_partials(Bundle(tile.index).path for tile in new if tile.level == 0)
+
     def _put(self, row: Row) -> None:
         self._db.execute(
             "INSERT OR REPLACE INTO mirrored VALUES (?, ?, ?, ?, ?, ?)",

@@ -74,6 +74,7 @@ class Mirroring:
     host: str
     port: int
     session: ClientSession
+    service: MirrorService
     steps: list[str] = field(default_factory=list)
 
     def pend(self, log: Log, old: int, new: int) -> None:
@@ -133,6 +134,7 @@ async def mirroring(
     seconds: float = 60.0,
     step: Callable[[str], object] = lambda _: None,
     logs: tuple[str, ...] | None = None,
+    on_fatal: Callable[[], object] = lambda: None,
 ) -> AsyncIterator[Mirroring]:
     """The public interface of ``desk`` with a mirror in ``folder``, which is made if it is new. key: of tickets."""
     if not folder.exists():
@@ -143,7 +145,7 @@ async def mirroring(
     assert desk.engine is not None
     mirror = directory.load(folder, WITNESS)
     with ExitStack() as stack:
-        engine = Engine(mirror, stack.enter_context(directory.opened(mirror)), desk.clock, step)
+        engine = Engine(mirror, stack.enter_context(directory.opened(mirror)), desk.clock, step, on_fatal)
         stack.callback(engine.stop)
         engine.start()
         published = published_reader(desk.path)
@@ -165,7 +167,7 @@ async def mirroring(
         host, port = runner.addresses[0][:2]
         try:
             async with ClientSession(skip_auto_headers=("Content-Type",)) as session:
-                yield Mirroring(desk, mirror, engine, f"http://{host}:{port}", host, port, session)
+                yield Mirroring(desk, mirror, engine, f"http://{host}:{port}", host, port, session, service)
         finally:
             await runner.cleanup()
 

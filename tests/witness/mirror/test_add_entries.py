@@ -531,6 +531,31 @@ async def test_MI_46_uploads_are_bounded_and_a_stalled_one_delays_nobody(
         writer.close()
 
 
+async def test_MI_46_strangers_that_keep_all_places_lose_the_stalest_one(
+    mirror: Mirroring, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("teelog.witness.mirror.http.UPLOADS", 2)
+    monkeypatch.setattr("teelog.witness.mirror.http.STALLED_SECONDS", 0.0)
+    mirror.pend(log, 0, 600)
+    head = "POST /add-entries HTTP/1.1\r\nHost: m\r\nContent-Type: application/octet-stream\r\n"
+    head += "Content-Length: 9999\r\n\r\n"
+    opened = []
+    async with asyncio.timeout(60):
+        for number in range(2):
+            opened.append(await asyncio.open_connection(mirror.host, mirror.port))
+            # The first keeps a package before it stalls: nothing of it is lost.
+            sent = upload(log, 0, 600, most=1) if number == 0 else b"\x00"
+            opened[-1][1].write(head.encode() + sent)
+            while mirror.service.uploads != number + 1 or mirror.kept() != (256, -1):
+                await asyncio.sleep(0.01)
+        assert (await mirror.push(log, 256, 600)).status == 200
+        answered = [await reader.readuntil(b"\r\n") for reader, _ in opened[:1]]
+    for _, writer in opened:
+        writer.close()
+    assert answered == [b"HTTP/1.1 202 Accepted\r\n"]
+    await mirror.whole(log, 600)
+
+
 async def test_only_a_mirrors_paths_are_served(mirror: Mirroring, log: Log) -> None:
     mirror.pend(log, 0, 5)
     await mirror.push(log, 0, 5)

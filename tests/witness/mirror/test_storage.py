@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from teelog import durable
 from teelog.client.mirror_folder import MirrorFolder
 from teelog.errors import ConfigError, UnavailableError
-from teelog.tlog import note
+from teelog.tlog import note, rfc6962
+from teelog.tlog.checkpoint import Checkpoint
 from teelog.witness.mirror import directory
+from teelog.witness.mirror.decide import Pending
 from teelog.witness.mirror.storage import MirroredLog
 from tests.witness.harness import Desk, Log
 from tests.witness.mirror.mirroring import HASH, mirroring
@@ -140,6 +144,69 @@ async def test_a_damaged_folder_is_refused_at_the_start(
     with pytest.raises(ConfigError):
         async with mirroring(desk, folder):
             pass
+
+
+async def test_a_state_older_than_what_was_signed_is_refused(desk: Desk, log: Log, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    await _filled(desk, folder, log)
+    kept = (folder / "state.db").read_bytes()
+    async with mirroring(desk, folder) as mirror:
+        mirror.pend(log, 300, 400)
+        assert (await mirror.push(log, 300, 400)).status == 200
+    (folder / "state.db").write_bytes(kept)
+    with pytest.raises(ConfigError, match="rolled back") as refused:
+        async with mirroring(desk, folder):
+            pass
+    assert (refused.value.expected, refused.value.actual) == ("at least 400 entries", 300)
+
+
+async def test_R_30_after_a_failed_fsync_nothing_more_is_written(
+    desk: Desk, log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(path: Path) -> None:
+        raise durable.NotSynced(errno.EIO, "Input/output error")
+
+    stopped: list[bool] = []
+    async with mirroring(desk, tmp_path / "m", on_fatal=lambda: stopped.append(True)) as mirror:
+        mirror.pend(log, 0, 300)
+        with monkeypatch.context() as patched:
+            patched.setattr(durable, "sync_file", broken)
+            assert (await mirror.push(log, 0, 300)).status == 503
+        # The disk seems well again: that says nothing.
+        assert (await mirror.push(log, 0, 300)).status == 503
+        assert (stopped, mirror.kept()) == ([True], (0, -1))
+    async with mirroring(desk, tmp_path / "m") as mirror:
+        assert (await mirror.push(log, 0, 300)).status == 200
+        await mirror.whole(log, 300)
+
+
+async def test_what_does_not_lead_to_the_pending_checkpoint_is_never_signed(
+    desk: Desk, log: Log, tmp_path: Path
+) -> None:
+    folder = tmp_path / "m"
+    await _filled(desk, folder, log)
+    async with mirroring(desk, folder) as mirror:
+        # As if the witness had taken another branch: its state is not what it was when the entries were proven.
+        other = Log(view="B", forked_at=3)
+        head = Checkpoint(log.origin, 300, rfc6962.root_of_leaves(other.leaves(300)))
+        with pytest.raises(UnavailableError, match="another tree"):
+            await mirror.engine.commit(log.origin, Pending(head, other.note(300)))
+        await mirror.whole(log, 300)
+
+
+async def test_TT_16_TT_17_partial_tiles_go_once_the_full_one_is_shown(desk: Desk, log: Log, tmp_path: Path) -> None:
+    def partial(folder: Path) -> list[str]:
+        return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.p"))
+
+    tree = tmp_path / "m" / "logs" / HASH
+    async with mirroring(desk, tmp_path / "m") as mirror:
+        size = 0
+        for more in (100, 255, 300, 512, 600):
+            mirror.pend(log, size, more)
+            assert (await mirror.push(log, size, more)).status == 200
+            size = more
+            await mirror.whole(log, size)
+    assert partial(tree / "tile") == ["0/002.p", "1/000.p", "entries/002.p"]
 
 
 async def test_a_folder_that_is_no_mirror_is_refused(tmp_path: Path) -> None:
