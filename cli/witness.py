@@ -111,6 +111,30 @@ def _named(text: str) -> str:
     return f"key {key.name}+{key.key_id.hex()}  {key.public.algorithm}"
 
 
+@group.command("pull-logs")
+@WITNESS
+@click.argument("source", metavar="[URL|FILE]", required=False)
+@click.option("--dry-run", is_flag=True, help="Say what would be added, and add nothing.")
+@click.option("--max-logs", type=int, default=50_000, show_default=True, metavar="N", help="Known logs, afterwards.")
+@click.option("--max-per-day", type=int, default=86_400, show_default=True, metavar="N", help="A log's quota, at most.")
+@click.option("--local", is_flag=True, help="A URL on this machine (loopback), over plain http if need be.")
+@output.json_option
+def pull_logs(
+    witness: Path, source: str | None, dry_run: bool, max_logs: int, max_per_day: int, local: bool
+) -> None:
+    """Add the logs of a published list (logs/v0 of witness-network.org), also to a witness that is running.
+
+    Without a source, the lists of WITNESS/witness.toml are read, with their own bounds. A list only adds: no known log
+    is changed, enabled or removed, and a list with another key for a known log is not applied at all. The quota is the
+    list's.
+
+    Example: teelog witness pull-logs W1 https://lists.example/log-list.1 --dry-run
+    """
+    from teelog.cli import witness_lists
+
+    witness_lists.pull(witness, source, dry_run=dry_run, max_logs=max_logs, max_per_day=max_per_day, local=local)
+
+
 @group.command("list-logs")
 @WITNESS
 @output.json_option

@@ -10,6 +10,7 @@ import asyncio
 import http.client
 import socket
 import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,13 +21,14 @@ from teelog.client.http import check_url
 from teelog.errors import ConfigError, RefusedError, TeelogError, UnavailableError
 from teelog.listen import bind_unix, short_path
 from teelog.serving import Handler
-from teelog.witness import registry
+from teelog.witness import list_plan, registry
 from teelog.witness.directory import SOCKET, Witness, load, locked, open_state
 from teelog.witness.engine import Engine
+from teelog.witness.list_plan import Bounds, Plan
 from teelog.witness.state import LogEntry, Role, Store
 
-MAX_COMMAND = 65_536  # bytes
-TIMEOUT = 30.0  # seconds
+MAX_COMMAND = 2 * list_plan.MAX_LIST  # bytes, also of an answer; only the folder's owner may connect
+TIMEOUT = 120.0  # seconds; a list of tens of thousands of logs takes some
 
 
 class AddLog(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="add-log"):
@@ -43,7 +45,15 @@ class DisableLog(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="d
     origin: str
 
 
-Command = AddLog | DisableLog
+class PullLogs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="pull-logs"):
+    """text: a list of logs. dry_run: say what it would add."""
+
+    text: str
+    bounds: Bounds = Bounds()
+    dry_run: bool = False
+
+
+Command = AddLog | DisableLog | PullLogs
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):
@@ -55,6 +65,12 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
     known: bool
 
 
+class Pulled(msgspec.Struct, frozen=True, tag="pulled"):
+    """What a list added, or would add."""
+
+    plan: Plan
+
+
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
     message: str
     expected: str | None
@@ -63,7 +79,7 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     exit_code: int
 
 
-def apply(store: Store, witness_name: str, command: Command) -> Done:
+def apply(store: Store, witness_name: str, command: AddLog | DisableLog) -> Done:
     """Makes the change. Raises ConfigError, RefusedError, sqlite3.Error."""
     if isinstance(command, DisableLog):
         old = store.log(command.origin)
@@ -101,15 +117,69 @@ def _check_role(store: Store, entry: LogEntry) -> None:
         )
 
 
-def run(path: Path, command: Command) -> Done:
+def plan_pull(
+    entry: Callable[[str], LogEntry | None], total: int, role: Role | None, witness_name: str, command: PullLogs
+) -> Plan:
+    """What a list would add. Raises ConfigError, MalformedError."""
+    if role is Role.SEMANTIC:
+        # Protocol section 4: its key cosigns index logs, each with the keys of the log that it indexes.
+        raise ConfigError("this is a semantic witness: lists of logs are for ordinary ones")
+    return list_plan.plan(list_plan.parse(command.text.encode()), entry, total, witness_name, command.bounds)
+
+
+def apply_plan(store: Store, plan: Plan) -> None:
+    """Adds the logs of a plan in one transaction. Raises ConfigError where one of them is known by now."""
+    for entry in plan.add:
+        if store.log(entry.origin) is not None:
+            raise ConfigError(f"{entry.origin} was added meanwhile", hint="try again")
+    store.put_logs(plan.add)
+
+
+async def pull_running(engine: Engine, witness_name: str, command: PullLogs) -> Plan:
+    """Applies a list to a running witness. It is read and planned beside the engine, which writes it in one go.
+
+    Raises ConfigError, MalformedError, UnavailableError.
+    """
+    role = await asyncio.wrap_future(engine.call(lambda store: store.role()))
+    known = engine.registry
+    plan = await asyncio.to_thread(plan_pull, known.entry, len(known), role, witness_name, command)
+    if plan.add and not command.dry_run:
+        await asyncio.wrap_future(engine.call(lambda store: apply_plan(store, plan)))
+    return plan
+
+
+def run(path: Path, command: AddLog | DisableLog) -> Done:
     """Makes the change here, or in the witness that is running. Raises ConfigError, RefusedError, UnavailableError."""
+    done = _run(path, command, lambda store, name: apply(store, name, command))
+    if not isinstance(done, Done):
+        raise UnavailableError("the running witness answered something else")
+    return done
+
+
+def pull(path: Path, command: PullLogs) -> Plan:
+    """Applies a list here, or in the witness that is running. Raises ConfigError, MalformedError, UnavailableError."""
+
+    def work(store: Store, name: str) -> Pulled:
+        known = {entry.origin: entry for entry in store.logs()}
+        plan = plan_pull(known.get, len(known), store.role(), name, command)
+        if not command.dry_run:
+            apply_plan(store, plan)
+        return Pulled(plan)
+
+    done = _run(path, command, work)
+    if not isinstance(done, Pulled):
+        raise UnavailableError("the running witness answered something else")
+    return done.plan
+
+
+def _run(path: Path, command: Command, work: Callable[[Store, str], Done | Pulled]) -> Done | Pulled:
     with locked(path) as mine:
         if not mine:
             return _ask(path, command)
         witness = load(path)
         store = open_state(witness)
         try:
-            return apply(store, witness.config.name, command)
+            return work(store, witness.config.name)
         except sqlite3.Error as error:
             raise UnavailableError(f"cannot write {store.path}", actual=str(error)) from error
         finally:
@@ -122,12 +192,18 @@ def run(path: Path, command: Command) -> Done:
 def handler(witness: Witness, engine: Engine) -> Handler:
     """Answers commands that arrive on the socket."""
 
+    name = witness.config.name
+
+    async def _answer(body: bytes) -> Done | Pulled:
+        command: Command = msgspec.json.decode(body, type=Command)
+        if isinstance(command, PullLogs):
+            return Pulled(await pull_running(engine, name, command))
+        change = command
+        return await asyncio.wrap_future(engine.call(lambda store: apply(store, name, change)))
+
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         try:
-            body = await request.content.read(MAX_COMMAND + 1)
-            command = msgspec.json.decode(body, type=Command)
-            name = witness.config.name
-            done: Done | Refused = await asyncio.wrap_future(engine.call(lambda store: apply(store, name, command)))
+            done: Done | Pulled | Refused = await _answer(await _read(request))
         except TeelogError as error:
             done = _refused(error)
         except msgspec.MsgspecError as error:
@@ -135,6 +211,16 @@ def handler(witness: Witness, engine: Engine) -> Handler:
         return web.Response(body=msgspec.json.encode(done), content_type="application/json")
 
     return handle
+
+
+async def _read(request: web.BaseRequest) -> bytes:
+    """The command. Raises ConfigError where it is too long."""
+    body = bytearray()
+    while piece := await request.content.readany():
+        body += piece
+        if len(body) > MAX_COMMAND:
+            raise ConfigError("command is too long", expected=f"at most {MAX_COMMAND} bytes")
+    return bytes(body)
 
 
 def _refused(error: TeelogError) -> Refused:
@@ -162,19 +248,19 @@ class _Connection(http.client.HTTPConnection):
             self.sock.connect(address)
 
 
-def _ask(path: Path, command: Command) -> Done:
+def _ask(path: Path, command: Command) -> Done | Pulled:
     connection = _Connection(path)
     try:
         connection.request("POST", "/", msgspec.json.encode(command))
         raw = connection.getresponse().read(MAX_COMMAND)
-        done = msgspec.json.decode(raw, type=Done | Refused)
+        done = msgspec.json.decode(raw, type=Done | Pulled | Refused)
     except (OSError, http.client.HTTPException, msgspec.MsgspecError) as error:
         raise UnavailableError(
             f"{path} is in use by another process that does not answer on {SOCKET}", actual=str(error)
         ) from error
     finally:
         connection.close()
-    if isinstance(done, Done):
+    if not isinstance(done, Refused):
         return done
     kinds: tuple[type[TeelogError], ...] = (ConfigError, RefusedError, UnavailableError)
     kind = next((kind for kind in kinds if kind.exit_code == done.exit_code), UnavailableError)

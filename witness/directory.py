@@ -33,6 +33,7 @@ from teelog.errors import ConfigError, MalformedError, UnavailableError
 from teelog.keys import Algorithm
 from teelog.tlog.vkey import NoteSigner, SignatureType, VerifierKey
 from teelog.witness.evidence import EvidenceStore
+from teelog.witness.list_plan import MAX_LOGS, MAX_PER_DAY, Bounds
 from teelog.witness.published import Published
 from teelog.witness.state import Store
 
@@ -47,6 +48,8 @@ KEYS = (
     ("ml-dsa-44.pem", Algorithm.ML_DSA_44, SignatureType.COSIGNATURE_ML_DSA_44),
 )
 MAX_CONFIG = 65_536  # bytes
+MAX_LISTS = 16
+MIN_EVERY, MAX_EVERY = 60.0, 604_800.0  # seconds from one look at a list to the next
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,12 +70,42 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("limits.connections_per_address is negative")
 
 
+class ListSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[[list]]`` in witness.toml: a list of logs that a serving witness adds from. local: at a loopback address."""
+
+    url: str
+    every_seconds: float = 3_600.0
+    max_logs: int = MAX_LOGS
+    max_per_day: int = MAX_PER_DAY
+    local: bool = False
+
+    def __post_init__(self) -> None:
+        if not MIN_EVERY <= self.every_seconds <= MAX_EVERY:
+            raise ValueError(f"list.every_seconds is not within {MIN_EVERY:.0f} to {MAX_EVERY:.0f}")
+        from teelog.client import outbound  # late: aiohttp takes longer to load than most commands run
+
+        try:
+            outbound.check_url(self.url, local=self.local)
+            Bounds(self.max_logs, self.max_per_day)
+        except ConfigError as error:
+            raise ValueError(f"list: {error}") from error
+
+    @property
+    def bounds(self) -> Bounds:
+        return Bounds(self.max_logs, self.max_per_day)
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``witness.toml``. extensions: cosign checkpoints that have extension lines (W-39)."""
 
     name: str
     extensions: bool = False
     limits: Limits = Limits()
+    lists: tuple[ListSource, ...] = msgspec.field(default=(), name="list")
+
+    def __post_init__(self) -> None:
+        if len(self.lists) > MAX_LISTS:
+            raise ValueError(f"more than {MAX_LISTS} lists")
 
 
 @dataclass(frozen=True, slots=True)

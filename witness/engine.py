@@ -19,24 +19,23 @@ timestamp of its commit), and refuses to sign at all beside published checkpoint
 
 from __future__ import annotations
 
-import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 
-from teelog.errors import ConfigError, TeelogError, UnavailableError
+from teelog.errors import TeelogError, UnavailableError
 from teelog.tlog import note
-from teelog.tlog.checkpoint import Checkpoint
 from teelog.tlog.vkey import NoteSigner
 from teelog.tlog.witness import encode_answer
-from teelog.witness.decide import Answer, Cosign, Head, Inconsistent, Request, conflict, decide
+from teelog.witness.compared import cosigned_text, unpublished
+from teelog.witness.decide import Answer, Cosign, Decision, Head, Inconsistent, Request, conflict, decide
 from teelog.witness.evidence import EvidenceStore
+from teelog.witness.intake import Call, Check, Intake
 from teelog.witness.metrics import Metrics
 from teelog.witness.published import Published, PublishedHead
 from teelog.witness.registry import Registry
@@ -44,37 +43,12 @@ from teelog.witness.state import Store
 
 log = structlog.get_logger("teelog.witness")
 
-QUEUE_LENGTH = 2048  # requests waiting; more get 503
-MAX_BATCH = 64  # requests in one transaction
+HOPELESS = 3  # heads that could not be stored one by one, and none could
 REPAIR_SECONDS = 30.0  # between attempts to publish what could not be published
 # After a failed fsync the page cache may look clean though the disk lacks the data (R-30): no second try.
 FATAL_CODES = (1034, 1290)  # SQLITE_IOERR_FSYNC, SQLITE_IOERR_DIR_FSYNC
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class _Check:
-    """A request under way."""
-
-    request: Request
-    answer: Future[Answer]
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """Something else that needs the writer."""
-
-    run: Callable[[], Any]
-    result: Future[Any]
-
-
-def _turn_away(item: _Check | _Call) -> None:
-    if isinstance(item, _Check):
-        if item.answer.set_running_or_notify_cancel():
-            item.answer.set_result(Answer(HTTPStatus.SERVICE_UNAVAILABLE, b"try again later\n", retry_after=1))
-    elif item.result.set_running_or_notify_cancel():
-        item.result.set_exception(UnavailableError("the witness is busy or has stopped"))
 
 
 def failed() -> Answer:
@@ -115,27 +89,29 @@ class Engine:
         self._gate = gate
         self._on_fatal = on_fatal
         self._step = step
-        self._queue: queue.SimpleQueue[_Check | _Call | None] = queue.SimpleQueue()
+        self._intake = Intake()
         self._thread = threading.Thread(target=self._run, name="witness-engine", daemon=True)
         self._unpublished: dict[str, float] = {}  # origin -> since when, monotonic
+        self._repaired = 0.0  # monotonic
         self._suspect = False  # whether the connection saw a failed transaction
-        self._ended = False
         self.fatal: Exception | None = None
         self.registry = Registry(store.logs())
-        metrics.watch(self.unpublished_seconds, self.registry.__len__)
+        metrics.watch(
+            self.unpublished_seconds, self.registry.__len__, self.registry.disabled, self._intake.__len__
+        )
 
     # -- from any thread ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Publishes what a crash left unpublished and starts. Raises ConfigError where the state was rolled back."""
-        self._refuse_rollback()
-        self._publish_missing()
+        for origin in unpublished(self._store, self._published):
+            self._publish_again(origin)
         self._thread.start()
 
     def stop(self) -> None:
         """Answers what is queued, then ends the thread and closes the databases."""
         if self._thread.is_alive():
-            self._queue.put(None)
+            self._intake.close()
             self._thread.join()
         else:
             self._store.close()
@@ -143,37 +119,29 @@ class Engine:
 
     def submit(self, request: Request) -> Future[Answer]:
         answer: Future[Answer] = Future()
-        self._put(_Check(request, answer))
+        self._intake.put(Check(request, answer))
         return answer
 
     def call(self, run: Callable[[Store], Result]) -> Future[Result]:
-        """Runs something on the engine's thread; the log list is read again afterwards."""
+        """Runs something on the engine's thread; the log list in memory follows what it changed."""
         result: Future[Result] = Future()
 
         def work() -> Result:
-            done = run(self._store)
-            self.registry.replace(self._store.logs())
-            return done
+            try:
+                return run(self._store)
+            finally:
+                changed = self._store.take_changed()
+                if changed:
+                    self.registry.put(changed)
 
-        self._put(_Call(work, result))
+        self._intake.put(Call(work, result))
         return result
 
-    def _put(self, item: _Check | _Call) -> None:
-        if self._ended or self._queue.qsize() >= QUEUE_LENGTH:
-            _turn_away(item)
-            return
-        self._queue.put(item)
-        if self._ended:  # between the two lines above: nobody else will look
-            self._turn_all_away()
-
-    def _turn_all_away(self) -> None:
-        while True:
-            try:
-                item = self._queue.get_nowait()
-            except queue.Empty:
-                return
-            if item is not None:
-                _turn_away(item)
+    def trouble(self) -> str | None:
+        """Why it should get no requests now, None where there is no reason: one line of fixed text."""
+        if self.fatal is not None or self._intake.ended:
+            return "stopped"
+        return "storage failed" if self._suspect else None
 
     def unpublished_seconds(self) -> float:
         since = min(self._unpublished.copy().values(), default=None)
@@ -188,37 +156,23 @@ class Engine:
         except Exception as error:  # noqa: BLE001  whatever it is, this process must not sign any more
             self._give_up(error)
         finally:
-            self._ended = True
-            self._turn_all_away()
+            self._intake.end()
             self._store.close()
             self._published.close()
 
     def _turn(self) -> bool:
-        try:
-            first = self._queue.get(timeout=REPAIR_SECONDS)
-        except queue.Empty:
+        work = self._intake.take(REPAIR_SECONDS)
+        if work is not None:
+            self._process(work.checks)
+            if work.call is not None:
+                self._serve(work.call)
+        # By the clock: a busy witness is never without work.
+        due = work is None or self._monotonic() - self._repaired >= REPAIR_SECONDS
+        if due and (self._unpublished or self._suspect):
             self._repair()
-            return True
-        checks: list[_Check] = []
-        item: _Check | _Call | None = first
-        while True:
-            if not isinstance(item, _Check):
-                self._process(checks)
-                if item is None:
-                    return False
-                self._serve(item)
-                return True
-            checks.append(item)
-            if len(checks) == MAX_BATCH:
-                break
-            try:
-                item = self._queue.get_nowait()
-            except queue.Empty:
-                break
-        self._process(checks)
-        return True
+        return work is None or not work.last
 
-    def _serve(self, call: _Call) -> None:
+    def _serve(self, call: Call) -> None:
         if not call.result.set_running_or_notify_cancel():
             return
         try:
@@ -232,7 +186,7 @@ class Engine:
             call.result.set_exception(UnavailableError("the witness stops", actual=type(error).__name__))
             raise
 
-    def _process(self, checks: list[_Check]) -> None:
+    def _process(self, checks: list[Check]) -> None:
         # A request whose client has left is not worth a signature.
         checks = [check for check in checks if check.answer.set_running_or_notify_cancel()]
         if not checks:
@@ -242,7 +196,7 @@ class Engine:
             moves = self._check(checks)
             won = self._commit([move for _, move in moves])
             for (check, move), ok in zip(moves, won, strict=True):
-                check.answer.set_result(self._cosign(move) if ok else self._lost(check.request))
+                self._answer(check, move, ok)
         except sqlite3.Error as error:
             # W-37: "5xx without signature"; whether or not it was persisted, the next request sees what is stored.
             self._storage_failed(error)
@@ -251,17 +205,21 @@ class Engine:
                 if not check.answer.done():
                     check.answer.set_result(failed())
 
-    def _check(self, checks: list[_Check]) -> list[tuple[_Check, Cosign]]:
+    def _check(self, checks: list[Check]) -> list[tuple[Check, Cosign]]:
         """Answers what needs no signature; returns the heads that should move."""
         moves = []
         for check in checks:
-            request = check.request
-            known, head = self.registry.log(request.origin), self._store.head(request.origin)
-            decision = decide(request, known, head, self._now(), extensions=self._extensions)
-            held = self._gate(decision) if isinstance(decision, Cosign) else None
-            if held is not None:
-                check.answer.set_result(held)
-            elif isinstance(decision, Cosign):
+            try:
+                decision = self._decide(check.request)
+            except sqlite3.Error as error:
+                self._storage_failed(error)
+                check.answer.set_result(failed())
+                self._recover()  # a row that cannot be read is no reason to doubt the others' for good
+                continue
+            except Exception as error:  # noqa: BLE001  no log's request may fail those of others
+                check.answer.set_result(self._broken(check.request.origin, error))
+                continue
+            if isinstance(decision, Cosign):
                 moves.append((check, decision))
             elif isinstance(decision, Inconsistent):
                 self._keep(decision)
@@ -271,15 +229,73 @@ class Engine:
         self._step("checked")
         return moves
 
-    def _commit(self, moves: list[Cosign]) -> list[bool]:
+    def _decide(self, request: Request) -> Decision:
+        known, head = self.registry.log(request.origin), self._store.head(request.origin)
+        decision = decide(request, known, head, self._now(), extensions=self._extensions)
+        held = self._gate(decision) if isinstance(decision, Cosign) else None
+        return decision if held is None else held
+
+    def _broken(self, origin: str, error: Exception) -> Answer:
+        """A fault of ours with one log's request. Nothing was signed for it."""
+        self._metrics.request_errors.inc()
+        log.error("a request could not be judged", origin=origin, error=f"{type(error).__name__}: {error}")
+        return Answer(HTTPStatus.INTERNAL_SERVER_ERROR, b"the witness cannot judge this request\n")
+
+    def _commit(self, moves: list[Cosign]) -> list[bool | None]:
+        """Moves heads in one transaction; for each whether its swap won, None where that could not be stored.
+
+        What fails together is tried one by one: a row that cannot be written must not hold up other logs. Whatever the
+        first transaction left, each swap is against what is stored now.
+        """
         if not moves:
             return []
+        try:
+            won: list[bool | None] = [*self._advance(moves)]
+        except sqlite3.Error as error:
+            if len(moves) == 1:
+                raise
+            self._storage_failed(error)
+            won = self._commit_apart(moves)
+        self._metrics.batch.observe(len(moves))
+        self._step("committed")
+        return won
+
+    def _commit_apart(self, moves: list[Cosign]) -> list[bool | None]:
+        won: list[bool | None] = []
+        for move in moves:
+            if len(won) >= HOPELESS and not any(one is not None for one in won):
+                break  # the disk, or another process: nothing can be written
+            self._recover()
+            try:
+                won += self._advance([move])
+            except sqlite3.Error as error:
+                self._storage_failed(error)
+                won.append(None)
+        self._recover()
+        return won + [None] * (len(moves) - len(won))
+
+    def _advance(self, moves: list[Cosign]) -> list[bool]:
         begin = self._monotonic()
         # W-35, W-38: "The witness MUST persist the new checkpoint before responding"; here before signing, too.
         won = self._store.advance(moves)
         self._metrics.commit_seconds.observe(self._monotonic() - begin)
-        self._step("committed")
         return won
+
+    def _answer(self, check: Check, move: Cosign, won: bool | None) -> None:
+        """Cosigns a head that has moved."""
+        if won is None:
+            check.answer.set_result(failed())
+            return
+        try:
+            check.answer.set_result(self._cosign(move) if won else self._lost(check.request))
+        except sqlite3.Error as error:
+            self._storage_failed(error)
+            check.answer.set_result(failed())
+            self._recover()
+        except Exception as error:  # noqa: BLE001  no log's request may fail those of others
+            if won:
+                self._unpublished.setdefault(move.origin, self._monotonic())
+            check.answer.set_result(self._broken(move.origin, error))
 
     def _cosign(self, move: Cosign) -> Answer:
         """Signs and publishes a committed head."""
@@ -295,6 +311,7 @@ class Engine:
             return failed()
         self._unpublished.pop(move.origin, None)
         self._metrics.cosigned.inc()
+        self._metrics.last.set(move.head.timestamp)
         return Answer(HTTPStatus.OK, encode_answer(lines))  # W-30
 
     def _lost(self, request: Request) -> Answer:
@@ -352,37 +369,16 @@ class Engine:
         self._on_fatal()
 
     def _repair(self) -> None:
-        if not self._unpublished:
-            return
+        self._repaired = self._monotonic()
         try:
             self._recover()
-            self._publish_missing()
+            for origin in list(self._unpublished):
+                self._publish_again(origin)
+                del self._unpublished[origin]
         except sqlite3.Error as error:
             self._storage_failed(error)
-        else:
-            self._unpublished.clear()
 
-    # -- start-up -----------------------------------------------------------------------------------------------------
-
-    def _refuse_rollback(self) -> None:
-        """W-49: a published head is at most as new as the stored one. Raises ConfigError."""
-        for shown in self._published.heads():
-            head = self._store.head(shown.origin)
-            at_least = head is not None and (shown.size, shown.timestamp) <= (head.size, head.timestamp)
-            if not at_least or (head is not None and shown.size == head.size and shown.root != head.root):
-                raise ConfigError(
-                    f"state.db is older than what this witness has published for {shown.origin}: it was rolled back",
-                    expected=f"size {shown.size}, root {shown.root.hex()}",
-                    actual="nothing" if head is None else f"size {head.size}, root {head.root.hex()}",
-                    hint="put back the newest state.db; without it this witness must not sign again (docs/witness.md)",
-                )
-
-    def _publish_missing(self) -> None:
-        shown = {head.origin: (head.size, head.timestamp) for head in self._published.heads()}
-        for origin, head in list(self._store.heads()):
-            if shown.get(origin) != (head.size, head.timestamp):
-                body = Checkpoint(origin, head.size, head.root)
-                text = note.parse(head.note).claimed_text()
-                if not text.startswith(body.body()):
-                    raise ConfigError("state.db is damaged: a head and its note differ", actual=origin)
-                self._publish(origin, head, self._sign(text, head.timestamp))
+    def _publish_again(self, origin: str) -> None:
+        head = self._store.head(origin)
+        if head is not None:
+            self._publish(origin, head, self._sign(cosigned_text(origin, head), head.timestamp))

@@ -30,6 +30,33 @@ class Metrics:
         )
         self.forks = Counter("witness_forks", "Fork proofs written. Alarm on any.", registry=self.registry)
         self.storage_errors = Counter("witness_storage_errors", "Failed reads and commits.", registry=self.registry)
+        self.request_errors = Counter(
+            "witness_request_errors", "Requests that met a fault of ours. Alarm on any.", registry=self.registry
+        )
+        self.answer_seconds = Histogram(
+            "witness_answer_seconds",
+            "From a request's header to its answer.",
+            ["call"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.batch = Histogram(
+            "witness_batch_heads",
+            "Heads moved in one durable transaction.",
+            buckets=(1, 2, 4, 8, 16, 32, 64),
+            registry=self.registry,
+        )
+        self.lists = Counter(
+            "witness_list_pulls",
+            "Lists of logs that were looked at, by what came of it.",
+            ["result"],
+            registry=self.registry,
+        )
+        self.list_age = Gauge(
+            "witness_list_age_seconds",
+            "How long the list that was read longest ago was not read. 0 without lists.",
+            registry=self.registry,
+        )
         self.commit_seconds = Histogram(
             "witness_commit_seconds", "Time of one durable transaction.", buckets=_SECONDS, registry=self.registry
         )
@@ -57,13 +84,31 @@ class Metrics:
         )
         self.frozen = Gauge("witness_frozen_logs", "Logs that are frozen and cosigned no more.", registry=self.registry)
         self.logs = Gauge("witness_logs", "Known logs.", registry=self.registry)
+        self.disabled = Gauge("witness_disabled_logs", "Of them, disabled ones.", registry=self.registry)
+        self.waiting = Gauge("witness_waiting_requests", "Requests that wait for the writer.", registry=self.registry)
+        self.last = Gauge(
+            "witness_last_cosigned_timestamp_seconds",
+            "When a checkpoint was cosigned last, by this witness's clock; 0: not since it started.",
+            registry=self.registry,
+        )
 
-    def answered(self, call: str, status: int) -> None:
+    def answered(self, call: str, status: int, seconds: float | None = None) -> None:
+        """seconds: that it took."""
+        if seconds is not None:
+            self.answer_seconds.labels(call).observe(seconds)
         self.requests.labels(call, str(status) if status in _STATUSES else "other").inc()
 
-    def watch(self, unpublished_seconds: Callable[[], float], logs: Callable[[], float]) -> None:
+    def watch(
+        self,
+        unpublished_seconds: Callable[[], float],
+        logs: Callable[[], float],
+        disabled: Callable[[], float],
+        waiting: Callable[[], float],
+    ) -> None:
         self.unpublished.set_function(unpublished_seconds)
         self.logs.set_function(logs)
+        self.disabled.set_function(disabled)
+        self.waiting.set_function(waiting)
 
     def exposition(self) -> bytes:
         return generate_latest(self.registry)

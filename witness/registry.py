@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from heapq import nsmallest
 from urllib.parse import urlsplit
 
 from teelog.errors import ConfigError, MalformedError
@@ -130,14 +131,15 @@ def merge(known: LogEntry | None, new: LogEntry, *, add_key: bool = False, repla
 
 
 class Registry:
-    """The log list in memory: written by the engine's thread, read by any."""
+    """The log list in memory: written by the engine's thread, read by any. A reader sees one state of it, whole."""
 
     def __init__(self, entries: Iterable[LogEntry]) -> None:
-        self._entries: Mapping[str, LogEntry] = {}
-        self.replace(entries)
+        self._entries: Mapping[str, LogEntry] = {entry.origin: entry for entry in entries}
+        self._listed: tuple[Mapping[str, LogEntry], list[LogEntry]] | None = None
 
-    def replace(self, entries: Iterable[LogEntry]) -> None:
-        self._entries = {entry.origin: entry for entry in entries}
+    def put(self, entries: Iterable[LogEntry]) -> None:
+        """Adds or replaces entries."""
+        self._entries = {**self._entries, **{entry.origin: entry for entry in entries}}
 
     def entry(self, origin: str) -> LogEntry | None:
         return self._entries.get(origin)
@@ -146,9 +148,15 @@ class Registry:
         entry = self._entries.get(origin)
         return None if entry is None else KnownLog(entry.origin, parse_keys(entry.vkeys), entry.disabled)
 
+    def disabled(self) -> int:
+        return sum(entry.disabled for entry in self._entries.values())
+
     def __len__(self) -> int:
         return len(self._entries)
 
     def first(self, count: int) -> list[LogEntry]:
-        """The first ``count`` entries by origin."""
-        return sorted(self._entries.values(), key=lambda entry: entry.origin)[:count]
+        """The first ``count`` entries by origin. Sorted once for each state of the list: anyone may ask for it."""
+        entries = self._entries
+        if self._listed is None or self._listed[0] is not entries or len(self._listed[1]) < min(count, len(entries)):
+            self._listed = entries, nsmallest(count, entries.values(), key=lambda entry: entry.origin)
+        return self._listed[1][:count]

@@ -26,6 +26,7 @@ from teelog.witness.connections import private
 from teelog.witness.decide import Answer, refuse
 from teelog.witness.directory import PUBLISHED, SOCKET, Witness, load, locked, open_published, open_state
 from teelog.witness.engine import Engine
+from teelog.witness.list_puller import Puller
 from teelog.witness.metrics import CONTENT_TYPE, Metrics
 from teelog.witness.mirror import directory as mirrors
 from teelog.witness.mirror.engine import Engine as MirrorEngine
@@ -176,6 +177,8 @@ async def _serve(
         # What is loaded by now stays: a collection need not walk tens of thousands of logs.
         gc.collect()
         gc.freeze()
+        if witness.config.lists:
+            _pull(stack, Puller(witness, engine, metrics, monotonic=time.monotonic))
         ready(bound, bound_admin)
         await stopping.wait()
     if engine.fatal is not None:
@@ -208,6 +211,18 @@ def _open_mirror(
     )
 
 
+def _pull(stack: AsyncExitStack, puller: Puller) -> None:
+    """Looks at lists of logs until the stack is left."""
+    task = asyncio.create_task(puller.run())
+
+    async def end() -> None:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    stack.push_async_callback(end)
+
+
 async def _listen(stack: AsyncExitStack, server: GuardedServer, where: Address | Any) -> Address | None:
     runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
@@ -236,8 +251,11 @@ def _operations(engine: Engine, metrics: Metrics) -> Callable[[web.BaseRequest],
             answer = refuse(405, "only GET")  # type: ignore[arg-type]
         elif request.raw_path == "/metrics":
             answer = Answer(200, metrics.exposition(), CONTENT_TYPE)
-        elif request.raw_path in ("/healthz", "/readyz"):
+        elif request.raw_path == "/healthz":  # 503: it must be started anew
             answer = Answer(200, b"ok\n") if engine.fatal is None else Answer(503, b"stopped\n")
+        elif request.raw_path == "/readyz":  # 503: no requests now
+            trouble = engine.trouble()
+            answer = Answer(200, b"ok\n") if trouble is None else Answer(503, trouble.encode() + b"\n")
         else:
             answer = Answer(404, b"not found\n")
         return web.Response(status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type})

@@ -140,8 +140,9 @@ class Service:
     async def _post(self, request: web.BaseRequest, call: str, answer: Post) -> web.Response:
         if request.method != "POST":  # W-01: "The request MUST be an HTTP POST."
             return _not_allowed("POST")
+        begin = self._monotonic()
         response = _response(await self._answer(request, answer))
-        self._metrics.answered(call, response.status)
+        self._metrics.answered(call, response.status, self._monotonic() - begin)
         if not request.content.is_eof():
             response.force_close()  # the rest of the body is not read
         return response

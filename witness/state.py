@@ -108,6 +108,7 @@ class Store:
     def __init__(self, path: Path, db: sqlite3.Connection) -> None:
         self.path = path
         self._db = db
+        self._changed: dict[str, None] = {}
 
     @classmethod
     def open(cls, path: Path, *, create: bool = False) -> Store:
@@ -148,9 +149,9 @@ class Store:
         row = self._db.execute("SELECT size, root, timestamp, note FROM state WHERE origin = ?", (origin,)).fetchone()
         return None if row is None else Head(*row)
 
-    def heads(self) -> Iterator[tuple[str, Head]]:
-        for origin, *row in self._db.execute("SELECT origin, size, root, timestamp, note FROM state ORDER BY origin"):
-            yield origin, Head(*row)
+    def positions(self) -> Iterator[tuple[str, int, bytes, int]]:
+        """(origin, size, root, timestamp) of every head."""
+        yield from self._db.execute("SELECT origin, size, root, timestamp FROM state")
 
     def advance(self, moves: Sequence[Cosign]) -> list[bool]:
         """Moves heads in one durable transaction; for each whether its compare-and-swap won.
@@ -189,6 +190,11 @@ class Store:
 
     # -- the log list -------------------------------------------------------------------------------------------------
 
+    def take_changed(self) -> list[LogEntry]:
+        """Entries that were put since this was last asked, as they are now."""
+        changed, self._changed = self._changed, {}
+        return [entry for entry in map(self.log, changed) if entry is not None]
+
     def logs(self) -> list[LogEntry]:
         return [_entry(*row) for row in self._db.execute(f"{_SELECT_LOG} ORDER BY origin")]
 
@@ -198,6 +204,7 @@ class Store:
 
     def put_log(self, entry: LogEntry) -> None:
         """Adds or replaces one log's row; its head stays (W-47, W-48)."""
+        self._changed[entry.origin] = None
         self._db.execute(
             "INSERT INTO logs (origin, vkeys, url, contact, per_day, disabled, main) VALUES (?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (origin) DO UPDATE SET vkeys = excluded.vkeys, url = excluded.url,"
