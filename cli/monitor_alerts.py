@@ -45,19 +45,15 @@ def alerts(monitor: Path, after: int, only_open: bool, limit: int, settle: int |
     told = {sink.name: f"{sink.kind} {sink.target}".rstrip() for sink in settings.read(monitor).sinks}
     with reading(monitor) as state:
         followed = state.followed()
-        found = list(state.ledger.alerts(after, only_open=only_open, limit=limit))
+        found = list(state.ledger.alerts(after, only_open=only_open, limit=limit + 1))
         troubles = {told[name]: trouble for name, trouble in state.troubles().items() if name in told}
+    more, found = len(found) > limit, found[:limit]
     lines = [line for alert in found for line in _lines(monitor, alert)]
     lines += [f"untold      {sink} since {utc(since)}: {cause}" for sink, (since, cause) in troubles.items()]
-    output.result(
-        [*lines, looked_line(followed)],
-        {
-            "schema": "teelog-monitor-alerts/v1",
-            "alerts": [form.document(alert, followed) for alert in found],
-            "looked": form.looked(followed),
-            "untold": [{"outlet": sink, "since": since, "cause": cause} for sink, (since, cause) in troubles.items()],
-        },
-    )
+    if more:
+        words = " --open" if only_open else ""
+        lines.append(f"more        teelog monitor alerts {monitor}{words} --after {found[-1].number}")
+    output.result([*lines, looked_line(followed)], form.listing(found, followed, troubles, more=more))
 
 
 def _settle(monitor: Path, number: int) -> None:

@@ -89,10 +89,10 @@ def init(
     else:
         standing.must_belong(policy, None)
     settings = Settings(
-        place=policies.url_of(policy, place),
+        place=_place(policies.url_of(policy, place)),
         policy=files.read(policy_file, what="policy").decode(),
         index_policy=index_text,
-        mirrors=mirrors,
+        mirrors=tuple(map(_place, mirrors)),
         watched=watched,
         ahead=ahead,
         max_age=max_age or 86_400.0,
@@ -104,6 +104,14 @@ def init(
     output.result(
         [f"log         {policy.origins()[0]}", f"read at     {settings.place}", *_lines(settings)], _json(settings)
     )
+
+
+def _place(where: str) -> str:
+    """A URL that can be asked, or a folder wherever the monitor is run from. Raises ConfigError."""
+    from teelog.client.http import check_url
+    from teelog.client.source import is_url
+
+    return check_url(where) if is_url(where) else str(Path(where).absolute())
 
 
 @click.command()

@@ -87,6 +87,15 @@ def test_the_policies_are_that_of_a_log_and_of_its_index(log: Growing):
     assert not (log.folder / "M").exists()
 
 
+def test_places_are_urls_that_can_be_asked_or_folders_wherever_it_runs(log: Growing):
+    init(log, "--mirror", "MIRROR", "--mirror", "https://mirror.example/log/")
+    mirrors = log.run("monitor", "watch", "M", "--json").json["mirrors"]
+    assert mirrors == [str(log.folder / "MIRROR"), "https://mirror.example/log"]
+    for words in (("--url", "http://log.example"), ("--mirror", "https://mirror.example/?x")):
+        log.run("monitor", "init", "N", "--policy", "policy.txt", *words, code=6)
+    assert not (log.folder / "N").exists()
+
+
 @pytest.mark.parametrize(
     "command", [("run",), ("alerts",), ("watch",), ("watch", "all"), ("notify",), ("notify", "atom")]
 )
@@ -166,7 +175,10 @@ def test_alerts_after_a_number_and_open_ones(log: Growing):
     every = log.run(*ask).json["alerts"]
     assert [alert["number"] for alert in every] == [1, 2, 3]
     assert [alert["number"] for alert in log.run(*ask, "--after", 2).json["alerts"]] == [3]
-    assert [alert["number"] for alert in log.run(*ask, "--limit", 1).json["alerts"]] == [1]
+    first = log.run(*ask, "--limit", 1).json
+    assert ([alert["number"] for alert in first["alerts"]], first["more"]) == ([1], True)
+    assert log.run(*ask, "--limit", 3).json["more"] is False
+    assert "more        teelog monitor alerts M --after 2\n" in log.run("monitor", "alerts", "M", "--limit", 2).text
     log.peer.fallback, log.peer.answers = Reply(status=503), {}
     found = look(log, code=4)
     assert [alert["kind"] for alert in found["alerts"] if alert["severity"] == "alert"] == ["unreachable"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from teelog.witness.monitor.finding import Alert
 from teelog.witness.monitor.state import Followed
 
 SCHEMA = "teelog-alert/v1"
+LISTING = "teelog-monitor-alerts/v1"
 
 
 def document(alert: Alert, followed: Followed) -> dict[str, Any]:
@@ -28,6 +30,19 @@ def document(alert: Alert, followed: Followed) -> dict[str, Any]:
         "last_at": alert.last_at,
         "cleared_at": alert.cleared_at,
         "looked": looked(followed),
+    }
+
+
+def listing(
+    alerts: Sequence[Alert], followed: Followed, troubles: Mapping[str, tuple[int, str]], *, more: bool
+) -> dict[str, Any]:
+    """Several alerts. troubles: outlet -> since when it cannot be told, and why. more: whether there are others."""
+    return {
+        "schema": LISTING,
+        "alerts": [document(alert, followed) for alert in alerts],
+        "more": more,
+        "looked": looked(followed),
+        "untold": [{"outlet": name, "since": since, "cause": cause} for name, (since, cause) in troubles.items()],
     }
 
 

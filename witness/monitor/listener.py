@@ -81,9 +81,9 @@ class Listener:
         return web.Response(body=body, content_type=atom.CONTENT_TYPE)
 
     def _alerts(self) -> web.Response:
-        followed = self._state.followed()
-        newest = [form.document(alert, followed) for alert in self._state.ledger.newest(MAX_ALERTS)]
-        body = {"schema": "teelog-monitor-alerts/v1", "alerts": newest, "looked": form.looked(followed)}
+        newest = self._state.ledger.newest(MAX_ALERTS + 1)
+        shown, more = newest[:MAX_ALERTS], len(newest) > MAX_ALERTS
+        body = form.listing(shown, self._state.followed(), self._state.troubles(), more=more)
         return web.Response(body=json_line(body), content_type="application/json")
 
     def _ready(self) -> web.Response:

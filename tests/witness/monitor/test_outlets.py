@@ -416,7 +416,9 @@ def test_hostile_text_is_escaped_in_every_outlet_a18_a76(watching: Watching, hoo
 # -- the listener -----------------------------------------------------------------------------------------------------
 
 
-async def _ask(watching: Watching, path: str, host: str | None = None, now: int = NOW) -> tuple[int, bytes]:
+async def _ask(
+    watching: Watching, path: str, host: str | None = None, now: int = NOW, method: str = "GET"
+) -> tuple[int, bytes]:
     from contextlib import AsyncExitStack
 
     from teelog.listen import Address
@@ -426,7 +428,7 @@ async def _ask(watching: Watching, path: str, host: str | None = None, now: int 
         async with AsyncExitStack() as stack, aiohttp.ClientSession() as http:
             bound = await _listen(stack, Listener(state, lambda: now, frozenset()), Address("127.0.0.1", 0))
             headers = {} if host is None else {"Host": host}
-            async with http.get(f"http://{bound}{path}", headers=headers) as response:
+            async with http.request(method, f"http://{bound}{path}", headers=headers) as response:
                 return response.status, await response.read()
 
 
@@ -446,6 +448,13 @@ async def test_the_listener_serves_feed_alerts_metrics_and_health(watching: Watc
 async def test_the_listener_is_not_asked_under_a_strangers_name(watching: Watching) -> None:
     assert (await _ask(watching, "/alerts.json", "evil.example"))[0] == 421
     assert (await _ask(watching, "/alerts.json", "evil.example:80"))[0] == 421
+
+
+async def test_the_listener_is_for_reading_alone(watching: Watching) -> None:
+    assert (await _ask(watching, "/alerts.json?x"))[0] == 404
+    assert (await _ask(watching, "/healthz", method="HEAD")) == (200, b"")
+    for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+        assert (await _ask(watching, "/alerts.json", method=method))[0] == 405
 
 
 async def test_silence_is_never_all_well(tmp_path: Path, log: IndexedLog, watching: Watching) -> None:
