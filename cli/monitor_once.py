@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,6 @@ from teelog.cli import policy as policies
 from teelog.cli.duration import DURATION
 from teelog.cli.proof import utc
 from teelog.errors import (
-    ConfigError,
     MalformedError,
     MisbehaviourError,
     TeelogError,
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
 
 MAX_KNOWN = 64 << 20  # bytes of a list of statement ids
 FAULT_SUFFIX = ".teelog-index-fault"
-_ID = re.compile(r"[0-9a-f]{64}")
 
 
 def _names(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -132,11 +129,9 @@ def once(
 
 
 def _known(path: str) -> frozenset[str]:
-    lines = files.read(path, MAX_KNOWN, "list of statement ids").decode("ascii", "replace").split()
-    for line in lines:
-        if not _ID.fullmatch(line):
-            raise ConfigError(f"{path} is no list of statement ids", expected="64 hex digits a line", actual=line[:80])
-    return frozenset(lines)
+    from teelog.witness.monitor import known
+
+    return known.parse_list(files.read(path, MAX_KNOWN, "list of statement ids"), path)
 
 
 def _keep(state: ClientState, report: Report, crime: Crime) -> Path | None:
@@ -156,10 +151,10 @@ def _problem(report: Report, kept: Sequence[tuple[Crime, Path | None]]) -> Teelo
         return MisbehaviourError(crime.text, actual=f"{len(kept)} findings" if len(kept) > 1 else None, hint=hint)
     if report.failures:
         return VerificationError("the log does not verify", actual=report.failures[0])
-    watched = [alarm for alarm in report.alarms if alarm.namespace is not None or report.watched]
+    watched = [alert for alert in report.alerts if alert.about or report.watched]
     if watched:
         count = f"{len(watched)} alert{'' if len(watched) == 1 else 's'}"
-        return VerificationError(count, actual=f"{watched[0].alert}: {watched[0].text}")
+        return VerificationError(count, actual=f"{watched[0].kind}: {watched[0].text}")
     return UnavailableError("not all could be looked at", actual=report.troubles[0]) if report.troubles else None
 
 
@@ -169,9 +164,9 @@ def _show(report: Report, question: Question, kept: Sequence[tuple[Crime, Path |
         output.fail(crime.text if path is None else f"{crime.text}: proof in {path}")
     for failure in report.failures:
         output.fail(failure)
-    for alarm in report.alarms:
-        where = "" if alarm.index is None else f" entry {alarm.index}"
-        output.fail(f"{alarm.alert} {alarm.namespace or head.origin}{where}: {alarm.text}")
+    for alert in report.alerts:
+        where = "" if alert.index is None else f" entry {alert.index}"
+        output.fail(f"{alert.kind} {alert.about or head.origin}{where}: {alert.text}")
     for trouble in report.troubles:
         output.warn(trouble)
     if whole:
@@ -201,7 +196,7 @@ def _json(report: Report, question: Question, kept: Sequence[tuple[Crime, Path |
     head, replay, index = report.main.checkpoint, report.replay, report.index
     return {
         "schema": "teelog-monitor/v1",
-        "ok": not (report.crimes or report.failures or report.troubles or report.alarms),
+        "ok": not (report.crimes or report.failures or report.troubles or report.alerts),
         "log": head.origin,
         "size": head.size,
         "root": head.root,
@@ -224,12 +219,13 @@ def _json(report: Report, question: Question, kept: Sequence[tuple[Crime, Path |
         "failures": report.failures,
         "alerts": [
             {
-                "alert": alarm.alert.value,
-                "namespace": alarm.namespace,
-                "index": alarm.index,
-                "text": alarm.text,
+                "alert": alert.kind.value,
+                "namespace": alert.about.partition("/")[0] or None,
+                "about": alert.about,
+                "index": alert.index,
+                "text": alert.text,
             }
-            for alarm in report.alarms
+            for alert in report.alerts
         ],
         "troubles": report.troubles,
     }

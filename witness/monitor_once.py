@@ -33,9 +33,10 @@ from teelog.tlog.policy import NONE, Policy, WitnessedCheckpoint, verify_checkpo
 from teelog.witness import index_look, omission
 from teelog.witness.audit import Audit, Unreadable, WrongIndex, fork_between
 from teelog.witness.index_look import Crime, ShownIndex
+from teelog.witness.monitor.finding import Finding
 from teelog.witness.published import origin_hash
 from teelog.witness.rebuilt import Rebuilt
-from teelog.witness.watch import Alarm, Watch
+from teelog.witness.watch import Watched
 
 STALLED = 60  # seconds of a checkpoint's age after which its entries should be in the index
 WITNESS_SECONDS = 10.0  # for a witness's view
@@ -107,7 +108,7 @@ class Report:
     input_size: int = 0
     mapped: int = 0
     vantage: list[Vantage] = field(default_factory=list)
-    alarms: list[Alarm] = field(default_factory=list)
+    alerts: list[Finding] = field(default_factory=list)
     crimes: list[Crime] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
@@ -229,14 +230,13 @@ async def _ask_witnesses(report: Report, policy: Policy, source: TileSource) -> 
 
 
 async def _rebuild(report: Report, question: Question, main: TileSource, index: TileSource, progress: Progress) -> None:
-    watch = Watch(question.namespaces, question.known)
-    keys = omission.Recent()
+    origin = report.main.checkpoint.origin
+    watched, keys = Watched(origin, question.namespaces, question.known), omission.Recent()
 
     def observe(number: int, entry: bytes, mapped: Mapped) -> None:
-        watch.observe(number, entry, mapped)
+        watched.observe(number, entry, mapped, rebuilt.in_force)
         keys.observe(number, mapped)
 
-    origin = report.main.checkpoint.origin
     names = index_look.names(origin, question.policy, question.index)
     with tempfile.TemporaryDirectory(prefix="teelog-monitor-") as folder:
         rebuilt = Rebuilt.open(Path(folder) / "rebuilt", origin, observe)
@@ -259,14 +259,14 @@ async def _rebuild(report: Report, question: Question, main: TileSource, index: 
             report.leaves = rebuilt.confirmed.leaves.size
             report.input_size = rebuilt.confirmed.input_size
             rebuilt.close()
-    _close(report, question, watch)
+    _close(report, question, watched)
 
 
-def _close(report: Report, question: Question, watch: Watch) -> None:
-    """The alarms, once all is read."""
+def _close(report: Report, question: Question, watched: Watched) -> None:
+    """The alerts, once all is read."""
     now = datetime.fromtimestamp(question.now, UTC)
     indexed = None
     cosigned = report.main.cosigned
     if report.index is not None and cosigned is not None and question.now - cosigned > STALLED:
         indexed = report.input_size
-    report.alarms = watch.close(now, timedelta(seconds=question.ahead), indexed)
+    report.alerts = watched.close(now, timedelta(seconds=question.ahead), indexed)

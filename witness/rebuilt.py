@@ -22,6 +22,7 @@ from teelog.errors import ConfigError, MalformedError
 from teelog.index.trie import EMPTY_ROOT as EMPTY_MAP
 from teelog.indexing.build import Builder
 from teelog.indexing.store import IndexReader, IndexStore
+from teelog.statement.effective import Effective
 from teelog.statement.index_map import Mapped
 from teelog.tlog.checkpoint import Checkpoint
 from teelog.tlog.rfc6962 import leaf_hash
@@ -169,6 +170,11 @@ class Rebuilt:
         if self._store.published is None:
             self._store.publish(1, self._store.input_size)
         return IndexReader.open(self._index)
+
+    @property
+    def in_force(self) -> Effective:
+        """What the entries read so far have put in force; for whoever observes one, before that one."""
+        return self._builder.in_force
 
     @property
     def frozen(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from teelog.indexing.store import IndexStore
-from teelog.statement.effective import Effect, Rows
+from teelog.statement.effective import Effect, Effective, Rows
 from teelog.statement.index_map import Mapped, map_entry
 
 MAX_CHANGES = 5_000
@@ -51,6 +51,11 @@ class Builder:
             return self._store.extend(changes, upto, effects)
         finally:
             self._pending.clear()
+
+    @property
+    def in_force(self) -> Effective:
+        """The state left by all entries before the one that is mapped next."""
+        return self._state
 
     def map(self, entry: bytes, index: int) -> Mapped:
         """What the entry at ``index`` maps to against the state now; a seam for callers that look at each entry."""

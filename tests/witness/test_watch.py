@@ -1,25 +1,52 @@
-"""What a namespace's owner is told of a log's entries."""
+"""What a namespace's owner is told of a log's entries that are seen in one go."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+
+import pytest
 
 from teelog.statement.index_map import MemoryState, map_entry
-from teelog.witness.watch import MAX_ALARMS, Alarm, Alert, Watch
+from teelog.statement.log_policy import Frozen
+from teelog.witness import watch
+from teelog.witness.watch import Watched
 from tests.statement import make
+from tests.witness.monitor.judging import NAMESPACE, NOW, STREAM, identity, told
+
+RELEASE = make.release_file()
 
 
-def test_any_number_of_made_up_statements_is_told_as_a_number() -> None:
-    """A lying log holds what it likes in anyone's name: neither memory nor the alerts that matter drown in it."""
-    watch, state = Watch(frozenset({"acme.example"}), known=()), MemoryState(make.LOG)
-    junk = make.release_file(make.STRANGER)
-    mapped = map_entry(junk, 0, state)
-    for index in range(MAX_ALARMS + 7):
-        watch.observe(index, junk, mapped)
-    version = make.namespace_file()
-    watch.observe(MAX_ALARMS + 7, version, map_entry(version, MAX_ALARMS + 7, state))
-    alarms = watch.close(datetime(2026, 1, 1, tzinfo=UTC), timedelta(0), None)
-    assert len(alarms) == 2 * (MAX_ALARMS + 1) + 1
-    assert alarms[-2:] == [Alarm(kind, None, None, "and 7 more") for kind in (Alert.INERT, Alert.UNEXPECTED)]
-    # What took effect is told after whatever number of others.
-    assert (alarms[-3].alert, alarms[-3].index) == (Alert.UNEXPECTED, MAX_ALARMS + 7)
+def seen(watched: Watched, *entries: bytes) -> list[str]:
+    """What is told after these entries, of which the published index covers two."""
+    state = MemoryState(make.LOG)
+    for index, entry in enumerate(entries):
+        mapped = map_entry(entry, index, state)
+        watched.observe(index, entry, mapped, state)
+        if mapped.effect is not None:
+            state.apply(mapped.effect)
+    return told(watched.close(NOW, timedelta(0), 2))
+
+
+def test_what_was_found_and_what_the_index_does_not_cover_yet_is_told() -> None:
+    known = {identity(NAMESPACE)}
+    entries = (make.log_policy_file(), NAMESPACE, RELEASE, b"junk", make.release_file(make.STRANGER, version="2.0.0"))
+    assert seen(Watched(make.LOG, {"acme.example"}, known), *entries) == [
+        f"unexpected {STREAM} 2",
+        f"inert {STREAM} 4",
+        f"unexpected {STREAM} 4",
+        "not-indexed acme.example 2",
+        "not-indexed acme.example 4",
+    ]
+
+
+def test_a_log_that_ends_is_told_to_those_who_watch_nothing() -> None:
+    first = make.log_policy_file()
+    ends = make.log_policy_file(version=1, prev=identity(first), frozen=Frozen(None))
+    assert seen(Watched(make.LOG, frozenset()), first, NAMESPACE, RELEASE, ends) == ["frozen  3"]
+
+
+def test_of_any_number_of_statements_the_newest_are_looked_for_in_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "MAX_LATE", 2)
+    releases = [make.release_file(version=f"1.{number}.0") for number in range(5)]
+    found = seen(Watched(make.LOG, {"acme.example"}), make.log_policy_file(), NAMESPACE, *releases)
+    assert found == ["not-indexed acme.example 5", "not-indexed acme.example 6"]

@@ -28,12 +28,17 @@ def parse(path: Path) -> frozenset[str]:
         raise ConfigError(f"cannot read the list of expected statements {path}", actual=error.strerror) from error
     if len(data) > MAX_KNOWN:
         raise ConfigError(f"{path} is too long", expected=f"at most {MAX_KNOWN} bytes")
+    return parse_list(data, str(path))
+
+
+def parse_list(data: bytes, name: str) -> frozenset[str]:
+    """As ``parse``, of what was read. name: of the file, for people. Raises ConfigError."""
     found = set()
     for line in data.decode("ascii", "replace").splitlines():
         if not line.strip() or line.startswith("#"):
             continue
         first = line.split()[0]
         if not _ID.fullmatch(first):
-            raise ConfigError(f"{path} is no list of statement ids", expected="64 hex digits a line", actual=first[:80])
+            raise ConfigError(f"{name} is no list of statement ids", expected="64 hex digits a line", actual=first[:80])
         found.add(first)
     return frozenset(found)

@@ -82,6 +82,11 @@ class Rules:
 
     # -- entries ------------------------------------------------------------------------------------------------------
 
+    def concerned(self, mapped: Mapped) -> bool:
+        """Whether an entry has to be observed: where nothing is watched, few have."""
+        watching = self._all or self._owners or self._keys
+        return bool(watching) or isinstance(mapped.effect, LogPolicyEffect)
+
     def observe(
         self, index: int, entry: bytes, mapped: Mapped | None, state: Effective | None, parsed: Read | None = None
     ) -> list[Finding]:
