@@ -16,7 +16,7 @@ from typing import Any
 from teelog.statement import admit, ear, ear_token, ear_verdict, strict_json
 from teelog.statement.token import Form
 from teelog.tlog.checkpoint import Checkpoint, parse_body
-from tests.bench import bare, entries
+from tests.bench import bare, entries, processes
 from tests.bench.ratio import Row, Settings, interleave, quotients
 from tests.bench.submit import BATCH, SENDERS, Bench, bench, fronts
 
@@ -74,26 +74,35 @@ def published(port: int) -> Checkpoint:
         return parse_body(answer.read().partition(b"\n\n")[0] + b"\n")
 
 
-def batch(folder: Path, settings: Settings, form: Form = Form.JWT) -> list[Row]:
-    """Against the bare verifies, as the row of releases; and against releases on the same server."""
+def batch(folder: Path, settings: Settings) -> list[Row]:
+    """Against the bare verifies, as the row of releases; and its CPU against that of releases on the same server."""
     each = settings.count(16_000, 4_000)
     with bench(folder, each * (settings.most + 2), 20, 0) as releases, bare.verifiers() as primitive:
         releases.drive(each, mode="batch", size=BATCH, connections=SENDERS)  # the first is the one that results name
         made = claims(published(releases.server.port))
-        ours = Bench(releases.server, folder / "results", releases.policy)
-        write(ours.file, made, each * (2 * settings.most + 1), form)
+        driven = {form: Bench(releases.server, folder / form, releases.policy) for form in Form}
+        for form, ours in driven.items():
+            write(ours.file, made, each * (2 * settings.most + 1), form)
+        jwt, cwt = driven[Form.JWT], driven[Form.CWT]
 
-        def run(driven: Bench) -> float:
-            outcome = driven.drive(each, mode="batch", size=BATCH, connections=SENDERS)
+        def rate(of: Bench) -> float:
+            outcome = of.drive(each, mode="batch", size=BATCH, connections=SENDERS)
             return float(outcome["done"] / outcome["seconds"])
 
-        run(ours)
+        def cpu(of: Bench) -> float:
+            before = processes.cpu_seconds(releases.server.pid)
+            rate(of)
+            return (processes.cpu_seconds(releases.server.pid) - before) / each
+
+        rate(jwt)
         _, base, rates = interleave(
-            lambda _: primitive.rate(settings.count(6_000, 1_000)), lambda _: run(ours), settings
+            lambda _: primitive.rate(settings.count(6_000, 1_000)), lambda _: rate(jwt), settings
         )
-        _, their, own = interleave(lambda _: run(releases), lambda _: run(ours), settings)
+        spent: list[tuple[float, float, float]] = []
+        for _ in range(settings.rounds):
+            spent.append((cpu(releases), cpu(jwt), cpu(cwt)))
     size = len(strict_json.encode(made))
-    what = f"batch submit of results ({form}, claims of {size:,} bytes), {BATCH:,} a request, interval 20 ms, "
+    what = f"batch submit of results (JWT, claims of {size:,} bytes), {BATCH:,} a request, interval 20 ms, "
     return [
         Row(
             name="results",
@@ -105,14 +114,20 @@ def batch(folder: Path, settings: Settings, form: Form = Form.JWT) -> list[Row]:
             base=base,
             ours=rates,
         ),
-        Row(
-            name="results-releases",
-            what="the same",
-            against="batch submit of releases of 1 KiB on the same server",
-            samples=quotients(own, their),
-            bound=0.9,
-            unit="/s",
-            base=their,
-            ours=own,
-        ),
+        _cpu_row("results-cpu", "JWT", [(release, jwt) for release, jwt, _ in spent], 1.15),
+        _cpu_row("results-cwt-cpu", "CWT", [(release, cwt) for release, _, cwt in spent], None),
     ]
+
+
+def _cpu_row(name: str, form: str, spent: list[tuple[float, float]], bound: float | None) -> Row:
+    return Row(
+        name=name,
+        what=f"server CPU per result ({form}), in the same batches",
+        against="the same of a release of 1 KiB",
+        samples=[ours / base for base, ours in spent],
+        bound=bound,
+        at_most=True,
+        unit="s",
+        base=[base for base, _ in spent],
+        ours=[ours for _, ours in spent],
+    )
