@@ -6,7 +6,7 @@ import gzip
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,22 +64,12 @@ class Answered:
 
 
 @dataclass
-class Mirroring:
-    """desk: the witness. mirror: beside it."""
+class Pushing:
+    """A client of a mirror, wherever it runs."""
 
-    desk: Desk
     mirror: Mirror
-    engine: Engine
     url: str
-    host: str
-    port: int
     session: ClientSession
-    service: MirrorService
-    steps: list[str] = field(default_factory=list)
-
-    def pend(self, log: Log, old: int, new: int) -> None:
-        """The log's checkpoint of size ``new`` becomes the pending one."""
-        self.desk.cosign(log, old, new)
 
     async def send(self, body: bytes, **headers: str) -> Answered:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -108,6 +98,21 @@ class Mirroring:
             ]
         for tile in [*edge(size), *(Tile(0, number) for number in range(size // 256))]:
             assert await self.get(tile.path) == (200, hashes(log, tile, size)), tile
+
+
+@dataclass
+class Mirroring(Pushing):
+    """One in this process. desk: the witness beside it."""
+
+    desk: Desk
+    engine: Engine
+    host: str
+    port: int
+    service: MirrorService
+
+    def pend(self, log: Log, old: int, new: int) -> None:
+        """The log's checkpoint of size ``new`` becomes the pending one."""
+        self.desk.cosign(log, old, new)
 
     def kept(self) -> tuple[int, int]:
         """(next entry, size of the mirror checkpoint)"""
@@ -167,7 +172,7 @@ async def mirroring(
         host, port = runner.addresses[0][:2]
         try:
             async with ClientSession(skip_auto_headers=("Content-Type",)) as session:
-                yield Mirroring(desk, mirror, engine, f"http://{host}:{port}", host, port, session, service)
+                yield Mirroring(mirror, f"http://{host}:{port}", session, desk, engine, host, port, service)
         finally:
             await runner.cleanup()
 
