@@ -165,9 +165,7 @@ def test_what_the_log_refuses_for_the_moment_is_sent_again(folder: Path, batches
     assert ran.code == 0, ran.stderr
     assert batches.batches == [COUNT, 1, 1, 1]
     batches.problems[RESULTS[1]] = [(503, "busy")] * 99
-    ran = publish(folder, *names(folder), "--again", timeout="1s")
-    assert ran.code == 4
-    assert "busy" in ran.stderr
+    assert publish(folder, *names(folder), "--again", timeout="1s").code == 4
 
 
 def test_a_log_that_takes_smaller_batches_gets_them(folder: Path, batches: Batches):
