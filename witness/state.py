@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from teelog.errors import ConfigError
 from teelog.witness.decide import Cosign, Head
 
@@ -52,14 +54,15 @@ class Role(enum.StrEnum):
     SEMANTIC = "semantic"
 
 
+_KEYS = msgspec.json.Decoder(tuple[str, ...])  # tens of thousands of rows are read at each start
 _SELECT_LOG = "SELECT origin, vkeys, url, contact, per_day, disabled, main FROM logs"
 
 
 def _entry(
     origin: str, vkeys: str, url: str | None, contact: str | None, per_day: int | None, disabled: int, main: str | None
 ) -> LogEntry:
-    main_keys = () if main is None else tuple(json.loads(main))
-    return LogEntry(origin, tuple(json.loads(vkeys)), url, contact, per_day, bool(disabled), main_keys)
+    main_keys = () if main is None else _KEYS.decode(main)
+    return LogEntry(origin, _KEYS.decode(vkeys), url, contact, per_day, bool(disabled), main_keys)
 
 
 def connect(path: Path, synchronous: str = "FULL") -> sqlite3.Connection:
