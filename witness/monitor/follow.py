@@ -111,8 +111,8 @@ class Follower:
             self._advance(self._followed, events)
 
     def joined(self, view: View) -> TileSource:
-        """The followed tree: hashes from here, entries from where ``view`` comes from."""
-        return Joined(self._own, view.place.source)
+        """The followed tree: hashes from here, entries, and what has grown since, from where ``view`` comes from."""
+        return Joined(self._own, view.place.source, self._followed.signed)
 
     async def look(self, places: Sequence[Place], check_index: CheckIndex | None = None) -> Look:
         """Looks once. places: the log first. Raises ConfigError, OSError, sqlite3.Error; all else is found, not raised.

@@ -9,7 +9,7 @@ from teelog.client.log import LogReader
 from teelog.client.rehash import Rehash
 from teelog.client.source import TileSource
 from teelog.tlog import tiles
-from teelog.tlog.tiles import WIDTH, Bundle, Tile
+from teelog.tlog.tiles import HEIGHT, WIDTH, Bundle, Tile
 from teelog.witness.monitor.hashes import HashFiles, bundles
 
 AHEAD = 4  # bundles fetched while one is hashed
@@ -18,11 +18,15 @@ PORTION_BYTES = 32 << 20  # after which a portion ends
 
 
 class Joined:
-    """Tiles that the monitor computed, entries from a place, those just read from memory."""
+    """Tiles that the monitor computed, entries from a place, those just read from memory.
 
-    def __init__(self, own: HashFiles, place: TileSource) -> None:
+    followed: tiles beyond this size, too, come from the place; None: none do.
+    """
+
+    def __init__(self, own: HashFiles, place: TileSource, followed: int | None = None) -> None:
         self._own = own
         self._place = place
+        self._followed = followed
         self.name = place.name
         self.held: dict[Bundle, bytes] = {}
 
@@ -30,7 +34,9 @@ class Joined:
         return await self._place.checkpoint()
 
     async def tile(self, tile: Tile) -> bytes:
-        return await self._own.tile(tile)
+        end = (tile.index * WIDTH + tile.width) << HEIGHT * tile.level
+        mine = self._followed is None or end <= self._followed
+        return await (self._own if mine else self._place).tile(tile)
 
     async def bundle(self, bundle: Bundle) -> bytes:
         return self.held.get(bundle) or await self._place.bundle(bundle)

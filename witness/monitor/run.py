@@ -60,13 +60,14 @@ async def look(
     """Looks once, and keeps what was found. Raises ConfigError, OSError, sqlite3.Error."""
     follower = Follower(folder, state, settings, now, progress, step)
     async with places(settings) as found:
-        index = None
-        if settings.index_policy is not None:
-            async with HttpClient(HTTP_SECONDS) as http:
+        index, policy = None, settings.index()
+        if policy is not None:
+            async with HttpClient(HTTP_SECONDS) as http, HttpClient(views.WITNESS_SECONDS) as asked:
                 url = check_url(settings.place) if is_url(settings.place) else None
                 root = settings.place.rstrip("/")
                 inner = HttpSource(http, f"{root}/index") if url else _index_directory(root)
-                follow = IndexFollower(folder, settings, url, now)
+                witnesses = views.witness_places(asked, policy, policy.origins()[0])
+                follow = IndexFollower(folder, settings, url, now, witnesses, state.ledger.known)
 
                 async def index(each: Follower, view: View) -> None:
                     each.add(await follow.look(each.followed, view, each.joined(view), inner))

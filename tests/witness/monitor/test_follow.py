@@ -11,6 +11,7 @@ import pytest
 from teelog.errors import ConfigError, UnavailableError
 from teelog.statement import dsse
 from teelog.testing.ledger import MAIN_POLICY, cosigned, hiding
+from teelog.tlog import fork as forks
 from teelog.tlog.policy_lint import Operator, write_policy
 from tests.client.peers import Reply, peer
 from tests.statement import make
@@ -292,6 +293,46 @@ def test_a_checkpoint_without_its_quorum_is_told(tmp_path: Path, log: IndexedLog
     log.lies["checkpoint"] = Reply(cosigned(log.checkpoint(), log.log, log.witnesses[:2], NOW))
     watching.look()
     assert watching.kinds() == [("not-witnessed", "", None)]
+
+
+def test_an_index_that_is_ahead_of_what_was_followed_is_no_fault(tmp_path: Path, log: IndexedLog) -> None:
+    begin(log)
+    before = log.lies["checkpoint"]
+    log.grow(*(b"more %d" % number for number in range(300)))
+    show(log)
+    after, log.lies["checkpoint"] = log.lies["checkpoint"], before
+    watching = Watching.of(tmp_path / "M", log, OURS, index=True)
+    watching.look()
+    assert watching.kinds() == []
+    assert watching.followed().signed == 4
+    log.lies["checkpoint"] = after
+    watching.look()
+    assert watching.kinds(only_open=False) == []
+    assert watching.followed().signed == 304
+
+
+def test_a_witness_that_saw_another_index_convicts_the_log(tmp_path: Path, log: IndexedLog) -> None:
+    begin(log)
+    with peer() as witness, served() as other:
+        other.grow(b"another", b"log")
+        origin = log.index_log[0].verifier.name
+        path = hashlib.sha256(origin.encode()).hexdigest()
+        shown = cosigned(other.index_checkpoint(), other.index_log, other.semantic[:1], NOW)
+        witness.answers[f"/{path}/checkpoint"] = shown
+        operators = [Operator((each.signers[0].verifier,), witness.url) for each in log.semantic[:1]]
+        policy = write_policy([(log.index_log[0].verifier, None)], operators, 1).decode()
+        watching = Watching.of(tmp_path / "M", log, index=True)
+        watching.change(index_policy=policy)
+        watching.look()
+        watching.look()
+        about = f"witness {log.semantic[0].signers[0].verifier.name}"
+        assert watching.kinds() == [("fork", about, None)]
+        (proof,) = watching.folder.evidence.iterdir()
+        forks.verify_fork(forks.parse_fork(proof.read_bytes()), [each.verifier for each in log.index_log])
+        # One that cannot be asked is told.
+        del witness.answers[f"/{path}/checkpoint"]
+        watching.look()
+        assert sorted(watching.kinds()) == [("fork", about, None), ("unreachable", about, None)]
 
 
 def test_a_hidden_withdrawal_is_a_crime_with_its_proof(tmp_path: Path) -> None:
