@@ -14,7 +14,7 @@ import msgspec
 
 from teelog.errors import MalformedError
 from teelog.index import keys
-from teelog.statement import index_map
+from teelog.statement import index_map, release
 from teelog.statement.admit import ParsedEntry
 from teelog.statement.ear import Result
 from teelog.statement.effective import Effective, LogPolicyEffect, NamespaceEffect, ReleaseEffect, StatusEffect
@@ -221,7 +221,7 @@ class Rules:
         for stream, last in sorted(self._statuses.items()):
             if last.next_update is None:
                 continue
-            end = datetime.fromisoformat(last.next_update.replace("Z", "+00:00"))
+            end = release.time(last.next_update)
             if now + ahead > end:
                 ended = "ended" if now > end else "ends"
                 text = f"the last status {ended} at {last.next_update}"

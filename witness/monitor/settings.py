@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from teelog import durable
-from teelog.errors import ConfigError, UnavailableError
+from teelog.errors import ConfigError, MalformedError, UnavailableError
 from teelog.tlog import policy as policies
 from teelog.tlog.policy import Policy
 from teelog.witness.monitor import watches
@@ -63,7 +63,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def watches(self) -> frozenset[Watch]:
         """Raises ConfigError."""
-        return frozenset(watches.parse(subject, value) for subject, value in self.watched)
+        try:
+            return frozenset(watches.parse(subject, value) for subject, value in self.watched)
+        except MalformedError as error:
+            raise ConfigError(f"{FILE}: {error.message}", expected=error.expected, actual=error.actual) from error
 
     def main(self) -> Policy:
         """Raises ConfigError."""
