@@ -36,6 +36,11 @@ class Unexplained(msgspec.Struct, frozen=True):
     release: str | None
     evidence: str
 
+    def same(self, other: Unexplained) -> bool:
+        """Whether both say the same of the same evidence."""
+        mine = (self.evidence, self.issuer, self.stream, self.release)
+        return mine == (other.evidence, other.issuer, other.stream, other.release)
+
 
 class Measured:
     """For one log. pending: what was told and may still be explained, oldest first."""
@@ -70,8 +75,7 @@ class Measured:
         yield from self._explain(lambda each: (each.release, each.stream) == named)
 
     def _tell(self, seen: Unexplained, text: str) -> Iterator[Finding]:
-        told_before = any(msgspec.structs.replace(each, index=seen.index) == seen for each in self.pending)
-        if seen.evidence and told_before:
+        if seen.evidence and any(each.same(seen) for each in self.pending):
             return  # the same evidence, judged again
         if self._budget.spend(Kind.MEASURED, seen.issuer):
             self.pending = (*self.pending, seen)[-MAX_PENDING:]
