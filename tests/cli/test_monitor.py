@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from teelog.client import outbound
 from teelog.statement import dsse
 from teelog.testing.ledger import INDEX_POLICY, MAIN_POLICY, trust_text
 from teelog.witness.monitor.notify import webhook
@@ -40,7 +41,8 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Growing]:
 
 
 @pytest.fixture
-def hook() -> Iterator[Peer]:
+def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Peer]:
+    monkeypatch.setattr(outbound, "SECONDS", 60.0)  # the machine may be busy
     with peer() as server:
         server.fallback = Reply(status=204)
         yield server
@@ -320,6 +322,7 @@ class Running:
         deadline = time.monotonic() + 120
         while not true():
             if self.process.poll() is not None or time.monotonic() > deadline:
+                self.process.kill()
                 pytest.fail(self.said.read_text())
             time.sleep(0.02)
 
@@ -353,7 +356,8 @@ def test_settings_are_changed_while_it_runs(log: Growing, running: Running, hook
     late = log.folder / "late.jsonl"
 
     def posted() -> list[tuple[str, int | None]]:
-        return happened(json.loads(asked.body) for asked in list(hook.asked))
+        # Where no answer came in time, the same one is posted again.
+        return happened({asked.headers["Teelog-Alert"]: json.loads(asked.body) for asked in list(hook.asked)}.values())
 
     running.until(lambda: running.get("/readyz")[0] == 200)
     log.run("monitor", "notify", "M", "webhook", f"{hook.url}/in", "--local")
@@ -382,8 +386,9 @@ def test_nothing_is_lost_by_a_kill(log: Growing, running: Running, hook: Peer):
     delivered: list[int] = []
 
     def slow(asked: Asked) -> Reply:
-        delivered.append(json.loads(asked.body)["number"])
-        if len(delivered) == 3:
+        number = json.loads(asked.body)["number"]
+        delivered.append(number)
+        if delivered.count(3) == 1 and number == 3:
             os.kill(running.process.pid, signal.SIGKILL)
         return Reply(status=204)
 
@@ -392,8 +397,10 @@ def test_nothing_is_lost_by_a_kill(log: Growing, running: Running, hook: Peer):
     log.run("monitor", "watch", "M", "all")
     assert running.process.wait(120) == -signal.SIGKILL
     look(log)
-    assert delivered[:3] == [1, 2, 3]
-    assert delivered[3:] == [3, 4]
+    # Where no answer came in time, the same one is posted again.
+    first = delivered.index(3)
+    assert sorted(set(delivered[:first])) == [1, 2]
+    assert delivered[first:] == [3, 3, 4]
 
 
 def test_a_page_elsewhere_cannot_ask_it_by_another_name_a16(running: Running):
