@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from teelog.client.source import Replaceable, TileSource
@@ -134,16 +135,26 @@ class LogReader:
         try:
             self._tree.add(tile, data)
         except (ProofError, MalformedError) as error:
-            if cached:
-                # TT-42: our own disk is no witness against the log: drop, fetch again, judge that.
-                self._drop(tile)
-                again = await self.source.tile(tile)
-            else:
-                again = await self._elsewhere(tile, error, lambda: self.source.tile(tile))
-            await self._add(tile, again, False)
+            await self._add_again(tile, error)
             return
-        if not cached:
+        if not cached and tile not in self._tree.missing([]):  # the edge counts once all of it is there
             self._keep(tile, data)
+
+    async def _add_again(self, tile: Tile, error: ProofError | MalformedError) -> None:
+        """In place of what did not hold. Raises ``error`` where nothing else is to be had."""
+        edge = self._tree.missing([])
+        # The edge holds as a whole or not at all: any of its tiles may be the wrong one.
+        wrong = edge if isinstance(error, ProofError) and tile in edge else [tile]
+        held = [each for each in wrong if self._cached(each) is not None]
+        for each in held:
+            self._drop(each)
+        for each in wrong:
+            if held:
+                # TT-42: our own disk is no witness against the log: drop, fetch again, judge that.
+                again = await self.source.tile(each)
+            else:
+                again = await self._elsewhere(each, error, partial(self.source.tile, each))
+            await self._add(each, again, False)
 
     async def _bundle(self, number: int) -> list[bytes]:
         bundle = tiles.bundle_for(number, self.size)
