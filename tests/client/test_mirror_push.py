@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -203,7 +204,10 @@ async def test_a_mirror_that_answers_nothing_is_given_up_in_time(folder: Path, m
 
 @contextlib.contextmanager
 def early(replies: list[bytes]) -> Iterator[tuple[str, list[bytes]]]:
-    """Answers each request once its headers are there, reads nothing more, and closes. Yields (URL, request lines)."""
+    """Answers a large request once its headers are there, a small one once it is there whole, and closes.
+
+    An empty reply is none: the connection ends. Yields (URL, request lines).
+    """
     server = socket.create_server(("127.0.0.1", 0))
     seen: list[bytes] = []
 
@@ -218,6 +222,10 @@ def early(replies: list[bytes]) -> Iterator[tuple[str, list[bytes]]]:
                 while b"\r\n\r\n" not in head:
                     head += connection.recv(1)
                 seen.append(head.split(b"\r\n")[0])
+                if b"100-continue" not in head:
+                    (length,) = re.findall(rb"(?i)content-length: (\d+)", head)
+                    for _ in range(int(length)):
+                        connection.recv(1)
                 connection.sendall(replies.pop(0))
 
     thread = threading.Thread(target=serve, daemon=True)
@@ -251,6 +259,17 @@ async def test_MI_19_an_answer_before_the_body_is_read_is_followed(
     assert found.size == 600
     assert seen[0] == b"POST /add-checkpoint HTTP/1.1"
     assert {*seen[1:]} == {b"POST /add-entries HTTP/1.1"}
+
+
+async def test_MI_19_an_answer_that_is_lost_with_the_connection_is_asked_for_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(gzip, "compress", lambda data, _level: data + bytes(100_000))
+    info = http(409, MirrorInfo(600, 0, b"t").encode(), wire.INFO_TYPE)
+    done = http(200, encode_answer([SIGNER.sign(shown(600).note.text, logs.NOW)]))
+    with early([http(200), info, b"", done]) as (url, seen):
+        found = await send(folder, url, 600)
+    assert (found.size, len(seen)) == (600, 4)
 
 
 async def test_MI_19_a_refusal_before_the_body_is_read_is_told(folder: Path):
