@@ -99,7 +99,11 @@ def _sink(kind: str, target: str, local: bool) -> SinkSettings:
     if not target:
         raise click.UsageError(f"`{kind}` needs {'a URL' if kind == 'webhook' else 'a file'}")
     if kind == "webhook":
-        outbound.check_url(target, local=local)
+        try:
+            outbound.check_url(target, local=local)
+        except ConfigError as error:
+            hint = "--local for a receiver on this machine; docs/formats/monitor-webhook.md"
+            raise ConfigError(error.message, expected=error.expected, actual=error.actual, hint=hint) from error
     elif Path(target).is_dir():
         raise click.UsageError(f"{target} is a folder")
     else:

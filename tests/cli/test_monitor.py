@@ -255,7 +255,7 @@ def test_a_webhooks_key_is_shown_once_and_kept_for_its_owner(log: Growing, hook:
 )
 def test_a_webhook_elsewhere_than_in_the_open_internet_is_refused_a16(log: Growing, words: tuple[str, ...]):
     init(log)
-    log.run("monitor", "notify", "M", *words, code=6)
+    assert "next: --local for a receiver on this machine" in log.run("monitor", "notify", "M", *words, code=6).stderr
     assert log.run("monitor", "notify", "M", "--json").json["outlets"] == []
 
 
