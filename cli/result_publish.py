@@ -53,19 +53,19 @@ class _Sent:
 @click.command("publish")
 @click.argument("names", metavar="RESULT...", nargs=-1, type=click.Path(dir_okay=False))
 @policies.policy_option
-@click.option("--out", metavar="PROOF", help="Of one RESULT: where its proof goes.  [default: RESULT.tlog-proof]")
+@click.option("--out", metavar="PROOF", help="Publish one RESULT, and write its proof here.")
 @click.option(
     "--out-dir",
     metavar="DIR",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where the proofs go.  [default: beside each RESULT]",
+    help="Where the proofs go.  [default: RESULT.tlog-proof, beside each]",
 )
 @click.option("--from", "list_file", metavar="LIST", help="Also the files named in LIST, one a line; - for stdin.")
 @click.option("--again", is_flag=True, help="Ask for a fresh proof where there is one that the policy accepts.")
 @online.url_option
 @online.timeout_option
 @online.state_option
-@click.option("--entry-out", metavar="FILE", help="Of one RESULT: where a re-encoded file goes.  [default: RESULT.jws]")
+@click.option("--entry-out", metavar="FILE", help="With --out: where a re-encoded file goes.  [default: RESULT.jws]")
 @output.json_option
 def command(
     names: tuple[str, ...],
@@ -94,15 +94,15 @@ def command(
     named = [*names, *(_listed(list_file) if list_file is not None else ())]
     if not named:
         raise click.UsageError("no RESULT to publish")
-    one = len(named) == 1 and list_file is None and out_dir is None
-    if not one and (out is not None or entry_out is not None):
-        raise click.UsageError("--out and --entry-out go with one RESULT; --out-dir with many")
-    if one:
-        (file,) = named
-        made, entry_file = _read(file, entry_out)
-        target = out or f"{file}{PROOF}"
-        publish.hand_over(made, entry_file, policy_file, target, url=url, timeout=timeout, state_folder=state_folder)
+    if out is not None:
+        if len(named) > 1 or out_dir is not None or again:
+            raise click.UsageError("--out is of one RESULT; without it any number has its proofs")
+        made, entry_file = _read(named[0], entry_out)
+        publish.hand_over(made, entry_file, policy_file, out, url=url, timeout=timeout, state_folder=state_folder)
         return
+    # The form of the answer must not hang on how many files a pattern finds.
+    if entry_out is not None:
+        raise click.UsageError("--entry-out goes with --out")
     policy = policies.load(policy_file)
     policies.warn_if_unwitnessed(policy)
     place = policies.url_of(policy, url)

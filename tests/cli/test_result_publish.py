@@ -200,7 +200,8 @@ def test_a_proof_of_another_entry_is_refused(folder: Path, batches: Batches):
     [
         (),
         ("0.result", "1.result", "--out", "proof"),
-        ("0.result", "1.result", "--entry-out", "entry"),
+        ("0.result", "--entry-out", "entry"),
+        ("0.result", "--again", "--out", "proof"),
         ("0.result", "--out-dir", "proofs", "--out", "proof"),
         ("0.result", "a/0.result", "--out-dir", "proofs"),
     ],
@@ -212,15 +213,21 @@ def test_words_that_do_not_go_together_are_usage(
     assert publish(folder, *arguments).code == 2
 
 
-def test_one_result_has_its_proof_beside_it(folder: Path):
+def test_one_result_is_told_as_many_are(folder: Path):
+    assert publish(folder, *names(folder, 1), "--json").json["schema"] == "teelog-results-published/v1"
+    assert verified(folder, *names(folder, 1))
+
+
+def test_one_result_may_have_its_proof_elsewhere(folder: Path):
     with peer() as log:
         log.answers["/entries"] = Reply(logs.proof(ENTRIES, 5), 201)
         log.serve(logs.files(ENTRIES))
-        ran = publish(folder, *names(folder, 1), "--url", log.url)
+        ran = publish(folder, *names(folder, 1), "--url", log.url, "--out", folder / "proof", "--json")
         assert ran.code == 0, ran.stderr
         (posted,) = [asked for asked in log.asked if asked.method == "POST"]
+    assert ran.json["schema"] == "teelog-published/v1"
     assert posted.headers["Content-Type"] == "application/eat+cwt"
-    assert verified(folder, *names(folder, 1))
+    assert verified(folder, *names(folder, 1), folder / "proof")
 
 
 def test_a_list_is_a_list_of_names(folder: Path):
