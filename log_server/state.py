@@ -213,6 +213,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
                 expected="journal_mode wal, synchronous 2",
                 actual=f"{journal}, {synchronous}",
             )
+        durable.name_wal(db, path)
         db.execute(f"PRAGMA cache_size = -{CACHE_KIB:d}")
         db.execute("PRAGMA temp_store = MEMORY")
     except sqlite3.DatabaseError as error:

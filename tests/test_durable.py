@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from teelog import durable
+from teelog.log_server import state as log_state
+from teelog.witness import state as witness_state
 
 WRITERS = (durable.create, durable.replace)
 
@@ -76,3 +79,19 @@ finally:
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (durable.EXIT_CODE, "")
     assert "could not be made durable" in done.stderr
+
+
+def _log_writer(path: Path) -> sqlite3.Connection:
+    return log_state._connect(path, "rw")
+
+
+@pytest.mark.parametrize("connect", [_log_writer, witness_state.connect], ids=["log", "witness"])
+def test_R_30_the_name_of_a_wal_is_durable_before_anything_relies_on_it(
+    tmp_path: Path, connect: Callable[[Path], sqlite3.Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "state.db").touch()
+    synced: list[list[str]] = []
+    monkeypatch.setattr(durable, "fsync_directory", lambda path: synced.append(sorted(os.listdir(path))))
+    connect(tmp_path / "state.db").close()
+    assert synced
+    assert "state.db-wal" in synced[-1]

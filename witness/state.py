@@ -20,6 +20,7 @@ from typing import TypeVar
 
 import msgspec
 
+from teelog import durable
 from teelog.errors import ConfigError
 from teelog.witness.decide import Cosign, Head
 
@@ -83,6 +84,7 @@ def connect(path: Path, synchronous: str = "FULL") -> sqlite3.Connection:
             )
         db.execute("PRAGMA cell_size_check=ON")
         db.execute("PRAGMA trusted_schema=OFF")
+        durable.name_wal(db, path)
     except BaseException:
         db.close()
         raise
