@@ -129,10 +129,10 @@ def plan_pull(
 
 def apply_plan(store: Store, plan: Plan) -> None:
     """Adds the logs of a plan in one transaction. Raises ConfigError where one of them is known by now."""
-    for entry in plan.add:
-        if store.log(entry.origin) is not None:
-            raise ConfigError(f"{entry.origin} was added meanwhile", hint="try again")
-    store.put_logs(plan.add)
+    try:
+        store.add_logs(plan.add)
+    except sqlite3.IntegrityError as error:
+        raise ConfigError("a log of the list was added meanwhile", hint="try again") from error
 
 
 async def pull_running(engine: Engine, witness_name: str, command: PullLogs) -> Plan:

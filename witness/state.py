@@ -59,6 +59,21 @@ _KEYS = msgspec.json.Decoder(tuple[str, ...])  # tens of thousands of rows are r
 _SELECT_LOG = "SELECT origin, vkeys, url, contact, per_day, disabled, main FROM logs"
 
 
+_INSERT_LOG = "INSERT INTO logs (origin, vkeys, url, contact, per_day, disabled, main) VALUES (?, ?, ?, ?, ?, ?, ?)"
+
+
+def _row(entry: LogEntry) -> tuple[str | int | None, ...]:
+    return (
+        entry.origin,
+        json.dumps(entry.vkeys),
+        entry.url,
+        entry.contact,
+        entry.per_day,
+        int(entry.disabled),
+        json.dumps(entry.main) if entry.main else None,
+    )
+
+
 def _entry(
     origin: str, vkeys: str, url: str | None, contact: str | None, per_day: int | None, disabled: int, main: str | None
 ) -> LogEntry:
@@ -113,7 +128,7 @@ class Store:
     def __init__(self, path: Path, db: sqlite3.Connection) -> None:
         self.path = path
         self._db = db
-        self._changed: dict[str, None] = {}
+        self._changed: list[LogEntry] = []
 
     @classmethod
     def open(cls, path: Path, *, create: bool = False) -> Store:
@@ -196,9 +211,9 @@ class Store:
     # -- the log list -------------------------------------------------------------------------------------------------
 
     def take_changed(self) -> list[LogEntry]:
-        """Entries that were put since this was last asked, as they are now."""
-        changed, self._changed = self._changed, {}
-        return [entry for entry in map(self.log, changed) if entry is not None]
+        """Entries that were put or added since this was last asked, in that order."""
+        changed, self._changed = self._changed, []
+        return changed
 
     def logs(self) -> list[LogEntry]:
         return [_entry(*row) for row in self._db.execute(f"{_SELECT_LOG} ORDER BY origin")]
@@ -209,34 +224,25 @@ class Store:
 
     def put_log(self, entry: LogEntry) -> None:
         """Adds or replaces one log's row; its head stays (W-47, W-48)."""
-        self._changed[entry.origin] = None
         self._db.execute(
-            "INSERT INTO logs (origin, vkeys, url, contact, per_day, disabled, main) VALUES (?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (origin) DO UPDATE SET vkeys = excluded.vkeys, url = excluded.url,"
+            f"{_INSERT_LOG} ON CONFLICT (origin) DO UPDATE SET vkeys = excluded.vkeys, url = excluded.url,"
             " contact = excluded.contact, per_day = excluded.per_day, disabled = excluded.disabled,"
             " main = excluded.main",
-            (
-                entry.origin,
-                json.dumps(entry.vkeys),
-                entry.url,
-                entry.contact,
-                entry.per_day,
-                int(entry.disabled),
-                json.dumps(entry.main) if entry.main else None,
-            ),
+            _row(entry),
         )
+        self._changed.append(entry)
 
-    def put_logs(self, entries: Sequence[LogEntry]) -> None:
-        """All of them or none."""
+    def add_logs(self, entries: Sequence[LogEntry]) -> None:
+        """Adds all of these, or none. Raises sqlite3.IntegrityError where one is known."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            for entry in entries:
-                self.put_log(entry)
+            self._db.executemany(_INSERT_LOG, map(_row, entries))
             self._commit()
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
                 self._db.execute("ROLLBACK")
             raise
+        self._changed += entries
 
     # -- whose database this is ---------------------------------------------------------------------------------------
 

@@ -182,7 +182,7 @@ def test_the_log_list_in_memory_follows_each_change_and_is_whole_for_readers(des
     assert entry is not None
     before = engine.registry.first(10)
     more = LogEntry("a.example/first", entry.vkeys, per_day=7)
-    engine.call(lambda store: store.put_logs([more])).result(60)
+    engine.call(lambda store: store.add_logs([more])).result(60)
     assert engine.registry.entry("a.example/first") == more
     assert [one.origin for one in engine.registry.first(2)] == ["a.example/first", ORIGINS[0]]
     assert len(engine.registry.first(10)) == len(before) + 1
@@ -194,9 +194,9 @@ def test_a_change_that_fails_leaves_the_log_list_as_it_is_stored(desk: Desk) -> 
     entry = engine.registry.entry(BAD)
     assert entry is not None
 
-    def fail(store: object) -> None:
-        store.put_logs([LogEntry("new.example/log", entry.vkeys), None])  # type: ignore[attr-defined]
-
+    new = LogEntry("new.example/log", entry.vkeys)
     with pytest.raises(TeelogError):
-        engine.call(fail).result(60)
+        engine.call(lambda store: store.add_logs([new, entry])).result(60)
     assert engine.registry.entry("new.example/log") is None
+    engine.call(lambda store: store.add_logs([new])).result(60)
+    assert engine.registry.entry("new.example/log") == new
