@@ -96,6 +96,11 @@ class JudgedClaim(msgspec.Struct, frozen=True):
         return {} if isinstance(self.evidence, msgspec.UnsetType) else self.evidence
 
 
+# msgspec learns a type's fields when the type is first used, and another thread that comes meanwhile reads what is not
+# there yet (a crash): while a module is imported there is no other.
+msgspec.json.Decoder(JudgedClaim)
+
+
 class Submodule(msgspec.Struct, frozen=True):
     """One appraisal. status: a tier. vector: AR4SI claim -> value, -128 to 127. policies: ids of appraisal policies."""
 

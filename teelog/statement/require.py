@@ -84,6 +84,10 @@ class Require(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     console: bool | None = None
 
 
+# As in ``ear``: before there are threads that could use the type for the first time, all at once.
+msgspec.json.Decoder(Require)
+
+
 def read(block: Mapping[str, object]) -> tuple[Require, tuple[str, ...]]:
     """The block's meaning, and the members that have none here: each makes the check ``not established``."""
     known: dict[str, object] = {}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -321,3 +323,26 @@ def test_a_token_inside_of_an_envelope_is_no_statement():
     wrapped = dsse.sign(dsse.PAYLOAD_TYPE, payload(verdict()), [VERIFIER]).file
     with pytest.raises(MalformedError):
         admit.classify(wrapped)
+
+
+FIRST_USE = """
+import sys, threading
+from teelog.statement import ear, require
+text, start = sys.stdin.buffer.read(), threading.Barrier(8)
+def use():
+    start.wait()
+    for _ in range(20):
+        assert ear.read(text).judged is not None
+        require.read({"debug": False})
+sys.setswitchinterval(1e-6)
+threads = [threading.Thread(target=use) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+def test_threads_that_begin_at_once_read_whole_types():
+    """A log's first batch of results is judged by several threads, in a process that has read none before."""
+    command = [sys.executable, "-c", FIRST_USE]
+    done = subprocess.run(command, input=json.dumps(DRAFT).encode(), capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
