@@ -22,12 +22,11 @@ from datetime import UTC, datetime, timedelta
 from teelog.client.log import LogReader
 from teelog.client.rehash import Rehash
 from teelog.client.source import TileSource
-from teelog.errors import ConfigError, MalformedError, TeelogError, UnavailableError, VerificationError
-from teelog.statement import admit
+from teelog.errors import ConfigError, TeelogError, UnavailableError, VerificationError
 from teelog.statement.effective import Effect, NamespaceEffect, Rows
 from teelog.statement.index_map import map_read
-from teelog.statement.log_policy import LogPolicyPredicate
 from teelog.tlog.fork import ForkProof
+from teelog.tlog.policy import read_checkpoint
 from teelog.witness.monitor import portion, standing, views
 from teelog.witness.monitor.ahead import Ahead, Batch, BatchRead, Known
 from teelog.witness.monitor.finding import Alert, Finding, Kind, cut
@@ -36,6 +35,7 @@ from teelog.witness.monitor.known import read_known
 from teelog.witness.monitor.portion import Joined
 from teelog.witness.monitor.rules import Rules
 from teelog.witness.monitor.settings import Settings
+from teelog.witness.monitor.standing import Waiting
 from teelog.witness.monitor.state import Followed, State
 from teelog.witness.monitor.views import READ_ERRORS, Place, Role, View
 
@@ -51,7 +51,7 @@ CheckIndex = Callable[["Follower", View], Awaitable[None]]
 class Look:
     """What one look saw. troubles: what could not be looked at, for people.
 
-    open_alerts: of the ledger, after the last of several looks.
+    open_alerts: of the ledger, after the last of several looks, the worst first.
     """
 
     followed: Followed
@@ -89,6 +89,7 @@ class Follower:
         self._keys = tuple(log.key for log in self._policy.logs)
         self._look = Look(state.followed())
         self._convicted: list[View] = []
+        self.waiting = Waiting(self._followed.waiting)
         if self._policy.origins()[0] != self._followed.origin:
             raise ConfigError(
                 "the monitor's folder is of another log than its policy",
@@ -137,6 +138,7 @@ class Follower:
                 continue
             if view.checkpoint.size <= self._followed.signed or view.place.role is Role.WITNESS:
                 await self._is_ours(view, tiles)
+        await self._judge_aim(target)
         self._judge_views(target)
         if target is not None and check_index is not None:
             await check_index(self, target)
@@ -146,7 +148,8 @@ class Follower:
             whole=bool(self._followed.note) and self._followed.mapped >= self._followed.signed,
         )
         read_at = self._now if target is not None else self._followed.read_at
-        self._advance(replace(self._followed, looked_at=self._now, read_at=read_at), standing=found.standing)
+        after = replace(self._followed, looked_at=self._now, read_at=read_at, waiting=self.waiting.encode())
+        self._advance(after, standing=found.standing)
         self._step("looked")
         return found
 
@@ -210,7 +213,9 @@ class Follower:
     def _judge_views(self, target: View | None) -> None:
         found = self._look
         honest = [view for view in found.views if view not in self._convicted]
-        held = standing.conditions(honest, target, self._followed, self._settings, self._policy, self._now)
+        held = standing.conditions(
+            honest, target, self._followed, self._settings, self._policy, self._now, self.waiting
+        )
         found.troubles += [f"{view.place}: {view.trouble}" for view in honest if view.seen is None]
         found.standing += held
 
@@ -235,10 +240,13 @@ class Follower:
     async def _follow(self, target: View) -> bool:
         head, source = target.checkpoint, Joined(self._own, target.place.source)
         try:
+            await self._drop_unsigned(target)
             if head.size >= self._followed.size:
                 async for _ in self._hash(target, source):
                     await self._map(source)
             else:
+                if head.size > self._followed.signed:
+                    self._advance(self._reached(target))
                 await self._map(source)
         except READ_ERRORS as error:
             self._unread(target, str(error), error)
@@ -248,7 +256,6 @@ class Follower:
     async def _hash(self, target: View, source: Joined) -> AsyncIterator[None]:
         """Hashes the new entries again, a portion at a time. Raises READ_ERRORS; yields after each commit."""
         head = target.checkpoint
-        await self._drop_unsigned(LogReader(target.place.source, head.size, head.root))
         tree = self._own.resume(self._followed.size, self._followed.root)
         while True:
             # One for each portion: what it has read is not kept for the whole log.
@@ -270,7 +277,9 @@ class Follower:
             self._own.write(tree.taken())
             after = replace(self._followed, size=tree.size, root=root)
             if tree.size == head.size and head.size >= self._followed.signed:
-                after = replace(after, note=target.note, signed=head.size, signed_root=head.root)
+                after = replace(self._reached(target), size=tree.size, root=root)
+            elif not after.aim:
+                after = replace(after, aim=target.note)
             if after != self._followed:
                 self._advance(after)
                 self._step("hashed")
@@ -279,17 +288,44 @@ class Follower:
             if tree.size == head.size:
                 return
 
-    async def _drop_unsigned(self, reader: LogReader) -> None:
-        """What was hashed of a checkpoint that was not reached may be of another tree: then it goes."""
-        before = self._followed
-        if not before.signed < before.size <= reader.size:
+    def _reached(self, target: View) -> Followed:
+        """The state once a checkpoint was followed to its end."""
+        head = target.checkpoint
+        return replace(self._followed, note=target.note, signed=head.size, signed_root=head.root)
+
+    async def _drop_unsigned(self, target: View) -> None:
+        """What was hashed of a checkpoint that was not reached may be of another tree than this one: then it goes.
+
+        Raises READ_ERRORS.
+        """
+        before, head = self._followed, target.checkpoint
+        if min(before.size, head.size) <= before.signed:
             return
-        whole = before.size == reader.size
-        root = reader.root if whole else (await reader.prove_consistency(before.size))[0]
-        if root != before.root:
+        if head.size >= before.size:
+            reader = LogReader(target.place.source, head.size, head.root)
+            same = await views.root_at(reader, before.size) == before.root
+        else:
+            same = await views.root_at(LogReader(self._own, before.size, before.root), head.size) == head.root
+        if not same:
             after = replace(before, size=before.signed, root=before.signed_root, mapped=0, rules=b"")
             self._state.forget_rules(before, after, self._now, [])
             self._look.followed = after
+
+    async def _judge_aim(self, target: View | None) -> None:
+        """A checkpoint that was begun and not followed to its end is not forgotten: it may be of another tree."""
+        followed = self._followed
+        if not followed.aim:
+            return
+        seen = read_checkpoint(followed.aim, self._policy, origin=followed.origin)
+        size = seen.checkpoint.size
+        if size > followed.signed:
+            if target is not None and target.checkpoint.size < size:
+                what = f"the log showed {size} entries that were not read to their end, and now shows fewer"
+                self._standing(Kind.ROLLBACK, "earlier checkpoint", what)
+            return
+        earlier = View(Place(Role.EARLIER, "checkpoint", self._own), seen, followed.aim, None)
+        if await self._is_ours(earlier, []) or earlier in self._convicted:
+            self._advance(replace(self._followed, aim=b""))
 
     async def _settle(self, tree: Rehash, source: TileSource) -> None:
         """The hash tiles that the log serves are those that follow from its entries. Raises VerificationError."""
@@ -306,7 +342,8 @@ class Follower:
         if start >= end:
             return
         reader = LogReader(source, end, self._followed.root)
-        ours = await self._is_our_kind(reader)
+        begun = start > 0 and self._state.effective({}).log_policy() is not None
+        ours = begun if start else await portion.is_of_our_kind(reader, self._followed.origin)
         if not ours and not self._settings.watched:
             self._advance(replace(self._followed, mapped=end))
             return
@@ -355,13 +392,3 @@ class Follower:
     def _mapped(self, count: int) -> None:
         self._step("mapped")
         self._progress("mapped", count)
-
-    async def _is_our_kind(self, reader: LogReader) -> bool:
-        """Whether the log begins with a log policy of its own: only then its entries have a meaning here."""
-        if self._followed.mapped:
-            return self._state.effective({}).log_policy() is not None
-        try:
-            first = admit.classify(await reader.entry(0)).predicate
-        except MalformedError:
-            return False
-        return isinstance(first, LogPolicyPredicate) and first.log == self._followed.origin

@@ -21,6 +21,7 @@ from teelog.witness.monitor import standing, views
 from teelog.witness.monitor.finding import Finding, Kind, cut
 from teelog.witness.monitor.folder import Folder
 from teelog.witness.monitor.settings import Settings
+from teelog.witness.monitor.standing import Waiting
 from teelog.witness.monitor.state import Followed
 from teelog.witness.monitor.views import READ_ERRORS, Place, View
 from teelog.witness.rebuilt import Rebuilt
@@ -50,9 +51,13 @@ class IndexFollower:
         self._now = now
         self._witnesses = witnesses
         self._known = known
+        self._waiting = Waiting()
 
-    async def look(self, followed: Followed, view: View, main: TileSource, index: TileSource) -> list[Finding]:
+    async def look(
+        self, followed: Followed, view: View, main: TileSource, index: TileSource, waiting: Waiting
+    ) -> list[Finding]:
         """What is wrong, or late, with the index of a log that was followed to ``followed``. Raises OSError."""
+        self._waiting = waiting
         policy = self._settings.index()
         if policy is None:
             return []
@@ -123,7 +128,7 @@ class IndexFollower:
                 text = f"the log showed {view.place} another index of size {view.checkpoint.size}"
                 found.append(self._proven(Finding(Kind.FORK, names.origin, str(view.place), cut(text)), fork))
         head = Followed(names.origin, signed=shown[0].size)
-        return [*found, *standing.conditions(same, None, head, self._settings, policy, self._now)]
+        return [*found, *standing.conditions(same, None, head, self._settings, policy, self._now, self._waiting)]
 
     def _late(self, view: View, rebuilt: Rebuilt, followed: Followed) -> str | None:
         covered = rebuilt.confirmed.input_size

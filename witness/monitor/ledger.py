@@ -123,6 +123,15 @@ class Ledger:
         )
         return map(_alert, rows.fetchall())
 
+    def worst_open(self, limit: int) -> list[Alert]:
+        """The open ones, crimes first, then alerts, then notices, each oldest first: notices crowd nothing out."""
+        rows = self._db.execute(
+            f"SELECT {_COLUMNS} FROM alerts WHERE cleared_at IS NULL"  # noqa: S608
+            " ORDER BY CASE severity WHEN 'crime' THEN 0 WHEN 'alert' THEN 1 ELSE 2 END, number LIMIT ?",
+            (limit,),
+        )
+        return list(map(_alert, rows.fetchall()))
+
     def newest(self, limit: int) -> list[Alert]:
         """The newest ones, newest first."""
         rows = self._db.execute(f"SELECT {_COLUMNS} FROM alerts ORDER BY number DESC LIMIT ?", (limit,))  # noqa: S608

@@ -8,6 +8,9 @@ from collections.abc import AsyncIterator, Sequence
 from teelog.client.log import LogReader
 from teelog.client.rehash import Rehash
 from teelog.client.source import TileSource
+from teelog.errors import MalformedError
+from teelog.statement import admit
+from teelog.statement.log_policy import LogPolicyPredicate
 from teelog.tlog import tiles
 from teelog.tlog.tiles import HEIGHT, WIDTH, Bundle, Tile
 from teelog.witness.monitor.hashes import HashFiles, bundles
@@ -87,3 +90,12 @@ async def explain(reader: LogReader, start: int, end: int) -> None:
     """Reads the portion entry by entry: raises what is wrong with the first that is."""
     async for _ in reader.entries(start, end):
         pass
+
+
+async def is_of_our_kind(reader: LogReader, origin: str) -> bool:
+    """Whether a log begins with a log policy of its own: only then its entries have a meaning here."""
+    try:
+        first = admit.classify(await reader.entry(0)).predicate
+    except MalformedError:
+        return False
+    return isinstance(first, LogPolicyPredicate) and first.log == origin

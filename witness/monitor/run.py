@@ -70,7 +70,7 @@ async def look(
                 follow = IndexFollower(folder, settings, url, now, witnesses, state.ledger.known)
 
                 async def index(each: Follower, view: View) -> None:
-                    each.add(await follow.look(each.followed, view, each.joined(view), inner))
+                    each.add(await follow.look(each.followed, view, each.joined(view), inner, each.waiting))
 
                 return await follower.look(found, index)
         return await follower.look(found, index)

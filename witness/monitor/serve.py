@@ -20,6 +20,7 @@ from teelog.witness.monitor.settings import Settings
 from teelog.witness.monitor.state import State
 
 SHUTDOWN_SECONDS = 5.0
+MAX_OPEN = 10_000  # open alerts that a run ends with, the worst first
 Said = Callable[[Look | TeelogError], object]
 Changed = Callable[[Settings, Settings], object]
 
@@ -96,7 +97,7 @@ async def _serve(
             raise UnavailableError(f"{folder.state} cannot be used", actual=str(error)) from error
     if polls is None or not last:
         return None
-    last[0].open_alerts = list(state.ledger.alerts(only_open=True, limit=100_000))
+    last[0].open_alerts = state.ledger.worst_open(MAX_OPEN)
     return last[0]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+import msgspec
+
 from teelog.errors import MalformedError, TeelogError, UnavailableError, VerificationError
 from teelog.tlog.policy import NONE, Policy, quorum_since, read_checkpoint
 from teelog.witness.monitor.finding import Finding, Kind, cut
@@ -15,20 +17,59 @@ from teelog.witness.monitor.views import Role, View
 UNSHOWN = 300  # seconds after which the log should show what a witness has cosigned
 
 
+class Waiting:
+    """What witnesses have seen and the log does not show: place -> (size, since when, POSIX seconds).
+
+    A log that grows for everybody else has newer cosignatures all the time: what counts is how long it has not shown a
+    size that somebody saw. data: as ``encode`` gave it.
+    """
+
+    def __init__(self, data: bytes = b"") -> None:
+        self._held: dict[str, tuple[int, int]] = (
+            msgspec.json.decode(data, type=dict[str, tuple[int, int]]) if data else {}
+        )
+
+    def encode(self) -> bytes:
+        return msgspec.json.encode(self._held) if self._held else b""
+
+    def since(self, place: str, has: int, shown: int, now: int) -> int | None:
+        """Since when the log has not shown what ``place`` has, of ``has`` entries; None where it shows all.
+
+        shown: entries that the log shows.
+        """
+        if has <= shown:
+            self._held.pop(place, None)
+            return None
+        size, since = self._held.get(place, (has, now))
+        if size <= shown:
+            size, since = has, now
+        self._held[place] = (size, since)
+        return since
+
+
 def conditions(
-    views: Sequence[View], target: View | None, followed: Followed, settings: Settings, policy: Policy, now: int
+    views: Sequence[View],
+    target: View | None,
+    followed: Followed,
+    settings: Settings,
+    policy: Policy,
+    now: int,
+    waiting: Waiting,
 ) -> list[Finding]:
     """The findings, each of which is cleared once it holds no more.
 
     views: all but those of another tree. target: the one that was followed. followed: how far. now: POSIX seconds.
+    waiting: moves on.
     """
     log = followed.origin
-    found = [(kind, about, text) for view in views for kind, about, text in _of_view(view, followed, settings, now)]
+    found = [each for view in views for each in _of_view(view, followed, settings, now, waiting)]
     found += _age(views, target, followed, settings, policy, now)
     return [Finding(kind, log, about, cut(text), standing=True) for kind, about, text in found]
 
 
-def _of_view(view: View, followed: Followed, settings: Settings, now: int) -> Iterator[tuple[Kind, str, str]]:
+def _of_view(
+    view: View, followed: Followed, settings: Settings, now: int, waiting: Waiting
+) -> Iterator[tuple[Kind, str, str]]:
     if view.seen is None:
         readable = isinstance(view.trouble, MalformedError | VerificationError)
         silent = isinstance(view.trouble, UnavailableError) or not readable
@@ -39,9 +80,15 @@ def _of_view(view: View, followed: Followed, settings: Settings, now: int) -> It
     if view.place.role is Role.LOG:
         if shown < seen:
             yield Kind.ROLLBACK, str(view.place), f"the log shows {shown} entries, and showed {seen} before"
-    elif shown < seen and age > settings.behind:
+        return
+    if view.place.role is Role.WITNESS:
+        unshown = waiting.since(str(view.place), shown, seen, now)
+        hidden = unshown is not None and (now - unshown > UNSHOWN or (view.cosigned and age > UNSHOWN))
+    else:
+        hidden = False
+    if shown < seen and age > settings.behind:
         yield Kind.BEHIND, str(view.place), f"has {shown} of {seen} entries{since}"
-    elif view.place.role is Role.WITNESS and shown > seen and view.cosigned and age > UNSHOWN:
+    elif hidden:
         # A-15: what the log had cosigned and shows nobody. It may be of another tree: nothing can be proven yet.
         yield Kind.ROLLBACK, str(view.place), f"has {shown} entries{since}, and the log shows {seen}"
 

@@ -30,7 +30,7 @@ CREATE TABLE followed (
   id INTEGER PRIMARY KEY CHECK (id = 0), origin TEXT NOT NULL,
   size INTEGER NOT NULL, root BLOB NOT NULL, note BLOB NOT NULL, signed INTEGER NOT NULL, signed_root BLOB NOT NULL,
   mapped INTEGER NOT NULL, rules BLOB NOT NULL, looked_at INTEGER NOT NULL, read_at INTEGER NOT NULL,
-  settings TEXT NOT NULL
+  settings TEXT NOT NULL, aim BLOB NOT NULL, waiting BLOB NOT NULL
 ) STRICT;
 CREATE TABLE effective (key BLOB PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE told (sink TEXT PRIMARY KEY, number INTEGER NOT NULL, since INTEGER, cause TEXT) STRICT;
@@ -44,7 +44,8 @@ class Followed:
     size, root: of the entries that were hashed again. note, signed, signed_root: the newest checkpoint all of whose
     entries were, and its size and root; empty, 0 before the first. mapped: entries that the rules have seen. rules:
     their state. looked_at: POSIX seconds of the last look, read_at: of the last one that reached the log; 0 before.
-    settings: what the rules were made of.
+    settings: what the rules were made of. aim: the note of a checkpoint that was begun and never followed to its end;
+    empty: there is none. waiting: what witnesses have seen and the log does not show, as ``standing`` keeps it.
     """
 
     origin: str
@@ -58,6 +59,8 @@ class Followed:
     looked_at: int = 0
     read_at: int = 0
     settings: str = ""
+    aim: bytes = b""
+    waiting: bytes = b""
 
     @property
     def view(self) -> tuple[Checkpoint, bytes]:
@@ -122,7 +125,8 @@ class State:
 
     def followed(self) -> Followed:
         row = self._db.execute(
-            "SELECT origin, size, root, note, signed, signed_root, mapped, rules, looked_at, read_at, settings"
+            "SELECT origin, size, root, note, signed, signed_root, mapped, rules, looked_at, read_at, settings,"
+            " aim, waiting"
             " FROM followed"
         ).fetchone()
         return Followed(*row)
@@ -158,7 +162,7 @@ class State:
 
     def _put(self, what: Followed) -> None:
         self._db.execute(
-            "INSERT OR REPLACE INTO followed VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO followed VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 what.origin,
                 what.size,
@@ -171,6 +175,8 @@ class State:
                 what.looked_at,
                 what.read_at,
                 what.settings,
+                what.aim,
+                what.waiting,
             ),
         )
 

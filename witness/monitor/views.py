@@ -28,6 +28,7 @@ class Role(enum.StrEnum):
     LOG = "log"
     MIRROR = "mirror"
     WITNESS = "witness"
+    EARLIER = "earlier"  # what the log itself showed at another look
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,3 +127,8 @@ async def _fork(
         return find_fork(small, large, keys=keys)
     root, proof = await LogReader(source, head.size, head.root).prove_consistency(size)
     return find_fork(small, large, proof, root, keys)
+
+
+async def root_at(reader: LogReader, size: int) -> bytes:
+    """The root of the first ``size`` entries of the tree that ``reader`` reads. Raises READ_ERRORS."""
+    return reader.root if size == reader.size else (await reader.prove_consistency(size))[0]

@@ -119,3 +119,9 @@ def test_what_is_asked_for_is_bounded_and_in_order(ledger: Ledger) -> None:
     assert ledger.counts() == {("unexpected", True): 10}
     assert ledger.known(EVENT.id)
     assert not ledger.known(CRIME.id)
+
+
+def test_the_worst_open_alerts_come_first_whatever_notices_there_are(ledger: Ledger) -> None:
+    notices = [Finding(Kind.ENTRY, make.LOG, "", "an entry", number) for number in range(50)]
+    ledger.record([*notices, EVENT, CRIME], None, 100)
+    assert [each.finding.kind for each in ledger.worst_open(3)] == [Kind.FORK, Kind.UNEXPECTED, Kind.ENTRY]

@@ -1,0 +1,117 @@
+"""A log that begins a tree and does not finish it, or shows the monitor less than others, hides nothing by it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from teelog.testing.ledger import cosigned
+from teelog.tlog.policy_lint import Operator, write_policy
+from tests.client.peers import Peer, Reply, peer
+from tests.witness.harness import NOW
+from tests.witness.indexed_log import IndexedLog, served
+from tests.witness.monitor.watching import Watching, show
+
+
+@pytest.fixture
+def log() -> Iterator[IndexedLog]:
+    with served() as made:
+        yield made
+
+
+def begun_and_left(tmp_path: Path, log: IndexedLog, other: IndexedLog) -> Watching:
+    """A monitor that has followed 4 entries of ``log``, and hashed 256 of another branch of 300, never finished."""
+    log.grow(*(b"entry %d" % number for number in range(4)))
+    other.grow(*(b"entry %d" % number for number in range(4)), *(b"other %d" % number for number in range(296)))
+    show(log)
+    show(other)
+    watching = Watching.of(tmp_path / "M", log)
+    watching.look()
+    for number in range(1, 3):
+        other.lies[f"tile/entries/{number:03}.p/44"] = Reply(status=503)
+    watching.change(place=other.url)
+    watching.look()
+    assert (watching.followed().size, watching.followed().signed) == (256, 4)
+    watching.change(place=log.url)
+    return watching
+
+
+def test_entries_are_read_although_a_longer_tree_was_begun_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("teelog.witness.monitor.portion.PORTION", 1)
+    with served() as log, served() as other:
+        watching = begun_and_left(tmp_path, log, other)
+        log.grow(*(b"entry %d" % number for number in range(4, 100)))
+        show(log)
+        watching.look()
+        followed = watching.followed()
+        assert (followed.size, followed.signed, followed.root) == (100, 100, log.checkpoint().root)
+        # It is not forgotten that more was signed.
+        assert watching.kinds() == [("rollback", "earlier checkpoint", None)]
+
+
+def test_a_tree_that_was_begun_and_left_is_proven_another_once_the_log_is_as_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("teelog.witness.monitor.portion.PORTION", 1)
+    with served() as log, served() as other:
+        watching = begun_and_left(tmp_path, log, other)
+        log.grow(*(b"entry %d" % number for number in range(4, 400)))
+        show(log)
+        watching.look()
+        assert watching.followed().signed == 400
+        assert watching.kinds() == [("fork", "earlier checkpoint", None)]
+        assert watching.forks(log) == 1
+        watching.look()
+        assert watching.followed().aim == b""
+
+
+def test_a_tree_that_was_begun_and_is_the_same_is_gone_on_with_and_forgotten(
+    tmp_path: Path, log: IndexedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("teelog.witness.monitor.portion.PORTION", 1)
+    log.grow(*(b"entry %d" % number for number in range(600)))
+    show(log)
+    smaller = Reply(cosigned(log.checkpoint(200), log.log, log.witnesses, NOW))
+    watching = Watching.of(tmp_path / "M", log)
+    log.lies["tile/entries/001"] = Reply(status=503)
+    watching.look()
+    assert (watching.followed().size, watching.followed().signed) == (256, 0)
+    whole, log.lies["checkpoint"] = log.lies["checkpoint"], smaller
+    watching.look()
+    assert (watching.followed().size, watching.followed().signed) == (256, 200)
+    log.lies["checkpoint"] = whole
+    del log.lies["tile/entries/001"]
+    watching.look()
+    assert (watching.followed().signed, watching.followed().aim) == (600, b"")
+    assert watching.kinds() == []
+
+
+def test_a_log_that_grows_for_others_only_is_told_within_minutes(tmp_path: Path, log: IndexedLog) -> None:
+    log.grow(*(b"entry %d" % number for number in range(4)))
+    show(log)
+    with peer() as witness, served() as longer:
+        longer.grow(*(b"entry %d" % number for number in range(4)))
+        operators = [Operator((each.signers[0].verifier,), witness.url) for each in log.witnesses[:1]]
+        watching = Watching.of(tmp_path / "M", log)
+        watching.change(policy=write_policy([(log.log[0].verifier, None)], operators, 1).decode())
+        for minute in range(7):
+            longer.grow(b"entry %d" % (4 + minute))
+            _seen(witness, longer, watching.now)
+            watching.look()
+            found = [each[0] for each in watching.kinds() if each[0] == "rollback"]
+            assert found == ([] if minute < 6 else ["rollback"])
+            watching.now += 60
+        log.grow(*(b"entry %d" % (4 + minute) for minute in range(7)))
+        show(log, watching.now)
+        watching.look()
+        assert [each for each in watching.kinds() if each[0] == "rollback"] == []
+
+
+def _seen(witness: Peer, log: IndexedLog, now: int) -> None:
+    path = hashlib.sha256(log.origin.encode()).hexdigest()
+    witness.answers[f"/{path}/checkpoint"] = cosigned(log.checkpoint(), log.log, log.witnesses[:1], now)
