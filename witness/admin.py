@@ -140,12 +140,30 @@ async def pull_running(engine: Engine, witness_name: str, command: PullLogs) -> 
 
     Raises ConfigError, MalformedError, UnavailableError.
     """
+    while True:
+        plan = await _pull_once(engine, witness_name, command)
+        if plan is not None:
+            return plan
+
+
+async def _pull_once(engine: Engine, witness_name: str, command: PullLogs) -> Plan | None:
+    """The plan, applied; None if other logs became known meanwhile, so that it has to be made anew. Raises as above."""
     role = await asyncio.wrap_future(engine.call(lambda store: store.role()))
     known = engine.registry
-    plan = await asyncio.to_thread(plan_pull, known.entry, len(known), role, witness_name, command)
-    if plan.add and not command.dry_run:
-        await asyncio.wrap_future(engine.call(lambda store: apply_plan(store, plan)))
-    return plan
+    total = len(known)
+    plan = await asyncio.to_thread(plan_pull, known.entry, total, role, witness_name, command)
+    if not plan.add or command.dry_run:
+        return plan
+
+    def add(store: Store) -> bool:
+        # A-65: no more logs than the operator allows, whatever else adds some. Logs are never removed, and only this
+        # thread adds any: as many as when it was planned are the same ones.
+        if len(known) != total:
+            return False
+        apply_plan(store, plan)
+        return True
+
+    return plan if await asyncio.wrap_future(engine.call(add)) else None
 
 
 def run(path: Path, command: AddLog | DisableLog) -> Done:
