@@ -145,8 +145,9 @@ def read(payload: bytes) -> Result:
     return of_claims(claims)
 
 
-def of_claims(claims: Mapping[str, Any], *, named_as: str | None = None) -> Result:
-    """A result from its claims by name. named_as: the dialect of the names; by default the profile's.
+def of_claims(claims: Mapping[str, Any], *, named_as: str | None = None, private: frozenset[str] = PRIVATE) -> Result:
+    """A result from its claims by name. named_as: the dialect of the names; by default the profile's. private: names
+    of claims that hold what is private, at whatever depth.
 
     Raises as ``read``.
     """
@@ -171,7 +172,7 @@ def of_claims(claims: Mapping[str, Any], *, named_as: str | None = None) -> Resu
         _overall(claims, submodules),
         submodules,
         _judged(claims),
-        tuple(_private(claims, "")) if _holds_private(claims) else (),
+        tuple(_private(claims, private, "")) if _holds_private(claims, private) else (),
     )
 
 
@@ -276,12 +277,12 @@ def _judged(claims: Mapping[str, Any]) -> JudgedClaim | None:
     return found
 
 
-def _holds_private(claims: Mapping[str, Any]) -> bool:
+def _holds_private(claims: Mapping[str, Any], private: frozenset[str]) -> bool:
     """Whether ``_private`` finds anything: the places cost most of the time, and few results have one."""
     todo: list[Any] = [claims]
     for value in todo:  # grows as it is gone through
         if type(value) is dict:
-            if not PRIVATE.isdisjoint(value):
+            if not private.isdisjoint(value):
                 return True
             value = value.values()
         for item in value:
@@ -290,17 +291,17 @@ def _holds_private(claims: Mapping[str, Any]) -> bool:
     return False
 
 
-def _private(value: Any, where: str) -> Iterator[str]:
+def _private(value: Any, private: frozenset[str], where: str) -> Iterator[str]:
     if isinstance(value, dict):
         for name, item in value.items():
             place = f"{where}/{strict_json.pointer_step(name)}"
-            if name in PRIVATE:
+            if name in private:
                 yield place
             else:
-                yield from _private(item, place)
+                yield from _private(item, private, place)
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _private(item, f"{where}/{index}")
+            yield from _private(item, private, f"{where}/{index}")
 
 
 def tier(value: int) -> str:

@@ -24,6 +24,8 @@ NUMBERS: Mapping[str, int] = {
     "ear_veraison_key_attestation": -70002,
 }  # fmt: skip
 """Claims of a result and of its appraisals -> their numbers."""
+PRIVATE = ear.PRIVATE | {str(number) for name, number in NUMBERS.items() if name in ear.PRIVATE}
+"""``ear.PRIVATE``, and their numbers as text: below an appraisal numbers have no names here."""
 VERIFIER: Mapping[str, int] = {"developer": 0, "build": 1}
 VECTOR: Mapping[str, int] = {name: number for number, name in enumerate(ear.CLAIMS)}
 
@@ -42,7 +44,7 @@ _CLAIMS, _VERIFIER, _VECTOR_NAMES = _by_number(NUMBERS), _by_number(VERIFIER), _
 
 def read(payload: bytes) -> Result:
     """A result from the payload of its CWT, as ``ear.read`` reads that of a JWT. Raises MalformedError."""
-    return ear.of_claims(claims(payload), named_as=ear.DRAFT)
+    return ear.of_claims(claims(payload), named_as=ear.DRAFT, private=PRIVATE)
 
 
 def claims(payload: bytes) -> dict[str, Any]:

@@ -167,6 +167,28 @@ def test_evidence_nonces_and_identities_are_found_by_number(private: dict[Any, A
     assert str(caught.value.where).startswith("/")
 
 
+@pytest.mark.parametrize("number", [10, 256, 257, 262, 1002, -70000])
+@pytest.mark.parametrize("appraisal", [{266: {"y": {}}}, {-70001: {}}, {-70002: [{}]}, {"extra": [[{"deep": {}}]]}])
+def test_evidence_nonces_and_identities_are_found_by_number_at_any_depth(appraisal: dict[Any, Any], number: int):
+    nested = _innermost(appraisal, {number: b"0123456789abcdef"})
+    private = ear_cbor.read(cose.encode(NUMBERED | {266: {"x": {1000: 2} | nested}})).private
+    assert len(private) == 1
+    assert private[0].startswith("/submods/x/")
+    assert private[0].endswith(f"/{number}")
+    assert ear_cbor.read(cose.encode(NUMBERED | {266: {"x": {1000: 2} | appraisal}})).private == ()
+
+
+def _innermost(value: Any, filled: Any) -> Any:
+    """The value, what is empty in it replaced."""
+    if isinstance(value, list):
+        return [_innermost(item, filled) for item in value]
+    return {name: _innermost(item, filled) for name, item in value.items()} if value else filled
+
+
+def test_a_number_is_a_number_in_a_CWT_only():
+    assert ear.read(json.dumps(DRAFT | {"extra": {"10": "ten"}}).encode()).private == ()
+
+
 def test_a_CWT_stands_under_the_same_keys_as_a_JWT():
     claims = DRAFT | {ear.CLAIM: DRAFT[ear.CLAIM] | {"evidence": {"sha256": "0e" * 32}}}
     state = index_map.MemoryState(make.LOG)
