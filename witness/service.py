@@ -26,7 +26,8 @@ from teelog.witness.directory import Witness
 from teelog.witness.engine import Engine
 from teelog.witness.limits import DAY, TokenBuckets, network
 from teelog.witness.metrics import Metrics
-from teelog.witness.mirror.http import PREFIX, MirrorService
+from teelog.witness.mirror.files import PREFIX
+from teelog.witness.mirror.http import MirrorService
 from teelog.witness.published import Published
 from teelog.witness.semantic import Pending
 from teelog.witness.state import LogEntry
@@ -96,7 +97,7 @@ class Service:
             return _not_allowed("GET")
         return self._about() if monitoring is None else self._monitoring(monitoring[1])
 
-    async def _of_mirror(self, request: web.BaseRequest, mirror: MirrorService) -> web.Response:
+    async def _of_mirror(self, request: web.BaseRequest, mirror: MirrorService) -> web.StreamResponse:
         if request.raw_path == "/add-entries":
             if request.method != "POST":
                 return _not_allowed("POST")
@@ -111,8 +112,8 @@ class Service:
             return response
         if request.method != "GET":
             return _not_allowed("GET")
-        found = await asyncio.to_thread(mirror.file, request.raw_path)
-        return _response(found)
+        found = await asyncio.to_thread(mirror.files.find, request.raw_path)
+        return _response(found) if isinstance(found, Answer) else await mirror.files.send(request, found, HEADERS)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """A mirror's HTTP interface (c2sp.org/tlog-mirror), beside its witness's.
 
     POST /add-entries
-    GET  /mirror/<sha256 of origin, hex>/checkpoint, .../tile/...
+    GET  /mirror/<sha256 of origin, hex>/checkpoint, .../tile/...    (files.py)
 
 An upload is read as it comes, a package at a time; what was kept stays kept whatever becomes of the rest.
 """
@@ -9,18 +9,15 @@ An upload is read as it comes, a package at a time; what was kept stays kept wha
 from __future__ import annotations
 
 import asyncio
-import re
 import zlib
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
-from pathlib import Path
 
 from aiohttp import web
 
 from teelog.errors import MalformedError, ProofError, TeelogError, UnavailableError
 from teelog.tlog import mirror as wire
 from teelog.tlog import note as notes
-from teelog.tlog import tiles
 from teelog.tlog.checkpoint import open_checkpoint
 from teelog.tlog.vkey import NoteSigner
 from teelog.witness.decide import Answer, KnownLog, refuse
@@ -28,14 +25,13 @@ from teelog.witness.mirror import ticket as tickets
 from teelog.witness.mirror.decide import Conflict, Pending, decide
 from teelog.witness.mirror.directory import LOGS, Mirror
 from teelog.witness.mirror.engine import Engine
+from teelog.witness.mirror.files import Files
 from teelog.witness.mirror.packages import MAX_PACKAGE, Packages
 
-PREFIX = "/mirror/"
 UPLOADS = 16  # at a time: each may hold a package
 STALLED_SECONDS = 20.0  # without a whole package: one that may be ended to make room for another (MI-46)
 UPLOAD_SECONDS = 300.0  # for a whole request (MI-46)
 MAX_BODY = wire.MAX_PACKAGES * MAX_PACKAGE + (1 << 18)  # bytes, decoded (MI-46)
-_FILE = re.compile(r"/mirror/(?P<log>[0-9a-f]{64})/(?P<path>checkpoint|tile/[0-9a-z./x]{1,80})")
 _CHUNK = 65_536
 
 
@@ -63,6 +59,7 @@ class MirrorService:
         self._key = key
         self._seconds = seconds
         self._uploads: set[_Body] = set()
+        self.files = Files(mirror.path / LOGS)
 
     @property
     def signers(self) -> tuple[NoteSigner, ...]:
@@ -78,24 +75,6 @@ class MirrorService:
     def uploads(self) -> int:
         """How many are under way."""
         return len(self._uploads)
-
-    # -- reading ------------------------------------------------------------------------------------------------------
-
-    def file(self, path: str) -> Answer:
-        """The file of a mirrored log at a raw request path below ``PREFIX`` (MI-01)."""
-        match = _FILE.fullmatch(path)
-        if match is None:
-            return refuse(HTTPStatus.NOT_FOUND, "not found")
-        name = match["path"]
-        if name != "checkpoint":
-            try:
-                tiles.parse_path(name)
-            except MalformedError:
-                return refuse(HTTPStatus.NOT_FOUND, "not found")
-        data = _read(self._mirror.path / LOGS / match["log"] / name)
-        if data is None:
-            return refuse(HTTPStatus.NOT_FOUND, "not found")
-        return Answer(HTTPStatus.OK, data, "text/plain; charset=utf-8" if name == "checkpoint" else wire.CONTENT_TYPE)
 
     # -- add-entries --------------------------------------------------------------------------------------------------
 
@@ -282,10 +261,3 @@ def _opened(note: bytes | None, known: KnownLog) -> Pending | None:
         return None
     own = notes.encode(opened.note.text, [line.signature for line in opened.note.signatures])
     return Pending(opened.checkpoint, own)
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return None
