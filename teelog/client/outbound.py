@@ -180,7 +180,9 @@ def _check_status(url: str, response: aiohttp.ClientResponse) -> None:
         return
     if 400 <= status < 500 and status not in (408, 425, 429):
         raise RefusedError(f"{_where(url)} refused", status=status, actual=status)
-    raise UnavailableError(f"{_where(url)} cannot take it now", expected="2xx", actual=status)
+    said = response.headers.get("Retry-After", "")
+    wait = float(said) if said.isascii() and said.isdigit() and len(said) <= 6 else None
+    raise UnavailableError(f"{_where(url)} cannot take it now", expected="2xx", actual=status, retry_after=wait)
 
 
 def _where(url: str) -> str:

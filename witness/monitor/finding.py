@@ -103,7 +103,8 @@ class Alert:
     """A finding in the ledger.
 
     number: rising in one folder, from 1 on. first_at, last_at: POSIX seconds of the first and the last look that found
-    it. cleared_at: since when a standing one is over, None while it is not.
+    it. cleared_at: since when a standing one is over, None while it is not. withheld: whether it is told without words
+    that others may have chosen.
     """
 
     number: int
@@ -111,6 +112,7 @@ class Alert:
     first_at: int
     last_at: int
     cleared_at: int | None = None
+    withheld: bool = False
 
     @property
     def open(self) -> bool:

@@ -131,7 +131,7 @@ class Follower:
         for view in done:
             if view not in readable:
                 await self._is_ours(view, tiles)
-        target = await self._follow_newest(good)
+        target, read = await self._follow_newest(good)
         for view in found.views:
             # Two may continue what was followed before, and not each other.
             if view.seen is None or any(view is each for each in (*done, *self._convicted, target)):
@@ -147,7 +147,7 @@ class Follower:
             timedelta(seconds=self._settings.ahead),
             whole=bool(self._followed.note) and self._followed.mapped >= self._followed.signed,
         )
-        read_at = self._now if target is not None else self._followed.read_at
+        read_at = self._now if read else self._followed.read_at
         after = replace(self._followed, looked_at=self._now, read_at=read_at, waiting=self.waiting.encode())
         self._advance(after, standing=found.standing)
         self._step("looked")
@@ -229,13 +229,13 @@ class Follower:
 
     # -- entries ------------------------------------------------------------------------------------------------------
 
-    async def _follow_newest(self, good: Sequence[View]) -> View | None:
-        """Follows the newest view whose entries can be read; that view, or the newest of all where none can."""
+    async def _follow_newest(self, good: Sequence[View]) -> tuple[View | None, bool]:
+        """Follows the newest view whose entries can be read; that and True, or where none can be the newest."""
         newest_first = sorted(good, key=lambda view: -view.checkpoint.size)  # of equal ones, the log's
         for view in newest_first:
             if await self._follow(view):
-                return view
-        return newest_first[0] if newest_first else None
+                return view, True
+        return (newest_first[0] if newest_first else None), False
 
     async def _follow(self, target: View) -> bool:
         head, source = target.checkpoint, Joined(self._own, target.place.source)
@@ -308,7 +308,7 @@ class Follower:
             same = await views.root_at(LogReader(self._own, before.size, before.root), head.size) == head.root
         if not same:
             after = replace(before, size=before.signed, root=before.signed_root, mapped=0, rules=b"")
-            self._state.forget_rules(before, after, self._now, [])
+            self._state.forget_rules(before, after, self._now, [], before.signed)
             self._look.followed = after
 
     async def _judge_aim(self, target: View | None) -> None:

@@ -14,7 +14,11 @@ LISTING = "teelog-monitor-alerts/v1"
 
 def document(alert: Alert, followed: Followed) -> dict[str, Any]:
     """The alert, and how far the monitor had looked when this was made: silence about what lies beyond says nothing."""
-    found = alert.finding
+    found, about, text = alert.finding, alert.finding.about, alert.finding.text
+    if alert.withheld:
+        # A stranger may have chosen either: a filter that takes offence must not keep the alert from coming.
+        about = "withheld"
+        text = f"text withheld, since the receiver refused it: teelog monitor alerts MONITOR --after {alert.number - 1}"
     return {
         "schema": SCHEMA,
         "number": alert.number,
@@ -22,9 +26,9 @@ def document(alert: Alert, followed: Followed) -> dict[str, Any]:
         "kind": found.kind.value,
         "severity": found.severity.value,
         "log": found.log,
-        "about": found.about,
+        "about": about,
         "index": found.index,
-        "text": found.text,
+        "text": text,
         "evidence": found.evidence,
         "first_at": alert.first_at,
         "last_at": alert.last_at,

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from teelog.witness.monitor.finding import Alert, Finding, Kind, Severity
+from teelog.witness.monitor.finding import ID_LENGTH, Alert, Finding, Kind, Severity
 
 MAX_NOTICES = 100_000  # kept; the oldest beyond make room
 MAX_CLEARED = 100_000  # conditions that are over, kept; what comes and goes may do so for years. Events and crimes stay
@@ -105,6 +105,13 @@ class Ledger:
         """The owner has dealt with all events up to ``number``."""
         self._db.execute(
             "UPDATE alerts SET cleared_at = ? WHERE standing = 0 AND cleared_at IS NULL AND number <= ?", (now, number)
+        )
+
+    def leave(self, index: int, root: bytes) -> None:
+        """Entries from ``index`` on were of another tree, of ``root``: what is found there from now on is new."""
+        self._db.execute(
+            "UPDATE alerts SET id = id || '-' || ? WHERE entry >= ? AND length(id) = ?",
+            (root.hex()[:16], index, ID_LENGTH),
         )
 
     def known(self, identity: str) -> bool:

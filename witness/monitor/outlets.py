@@ -25,6 +25,7 @@ from teelog.witness.monitor.settings import Settings, SinkSettings
 from teelog.witness.monitor.state import Followed, State
 
 FIRST_PAUSE, LAST_PAUSE = 5.0, 600.0  # seconds after a failure
+MAX_RETRY_AFTER = 60.0  # seconds that a receiver may have an outlet wait before it goes on
 AT_ONCE = 100  # alerts read from the ledger at a time
 
 
@@ -56,12 +57,6 @@ def write_feed(path: Path, state: State, followed: Followed) -> None:
         durable.replace(path, atom.feed(state.ledger.newest(atom.MAX_ENTRIES), followed))
     except OSError as error:
         raise UnavailableError(f"cannot write {path}", actual=error.strerror) from error
-
-
-def withheld(alert: Alert) -> Alert:
-    """The same alert without words that others may have chosen."""
-    text = f"text withheld, since the receiver refused it: teelog monitor alerts MONITOR --after {alert.number - 1}"
-    return replace(alert, finding=replace(alert.finding, text=text))
 
 
 @asynccontextmanager
@@ -128,12 +123,15 @@ class Outlets:
         pause, until = self._pauses.get(sink.name, (FIRST_PAUSE, 0.0))
         if self._monotonic() < until:
             return
+        before = self._state.told(sink.name)
         try:
             async with AsyncExitStack() as stack:
                 outlet = await stack.enter_async_context(opened(self._folder, sink, self._state, self._clock))
                 await self._tell_all(sink, outlet)
         except TeelogError as error:
             self._state.untold(sink.name, self._clock(), str(error)[:500])
+            if self._state.told(sink.name) > before:
+                pause = FIRST_PAUSE  # it works, if not for all at once
             self._pauses[sink.name] = (min(LAST_PAUSE, 2 * pause), self._monotonic() + pause)
         else:
             self._pauses.pop(sink.name, None)
@@ -146,8 +144,23 @@ class Outlets:
             if not alerts:
                 return
             for alert in alerts[-1:] if outlet.whole else alerts:
-                try:
-                    await outlet.tell(alert, followed)
-                except RefusedError:
-                    await outlet.tell(withheld(alert), followed)
+                await _tell(outlet, alert, followed)
                 self._state.tell(sink.name, alert.number)
+
+
+async def _tell(outlet: Outlet, alert: Alert, followed: Followed) -> None:
+    """Tells one alert, once more where the receiver says when. Raises as ``Outlet.tell``."""
+    try:
+        await _tell_once(outlet, alert, followed)
+    except UnavailableError as error:
+        if error.retry_after is None or error.retry_after > MAX_RETRY_AFTER:
+            raise
+        await asyncio.sleep(error.retry_after)
+        await _tell_once(outlet, alert, followed)
+
+
+async def _tell_once(outlet: Outlet, alert: Alert, followed: Followed) -> None:
+    try:
+        await outlet.tell(alert, followed)
+    except RefusedError:
+        await outlet.tell(replace(alert, withheld=True), followed)

@@ -151,13 +151,20 @@ class State:
             self._db.executemany("INSERT OR REPLACE INTO effective VALUES (?, ?)", (effect.row for effect in effects))
             self.ledger.record(events, standing, now)
 
-    def forget_rules(self, before: Followed, after: Followed, now: int, events: Sequence[Finding]) -> None:
-        """As ``advance``, for rules that begin anew with entry 0."""
+    def forget_rules(
+        self, before: Followed, after: Followed, now: int, events: Sequence[Finding], dropped: int | None = None
+    ) -> None:
+        """As ``advance``, for rules that begin anew with entry 0.
+
+        dropped: entries from this index on were of a tree that is left: others may come in their places.
+        """
         with self._transaction():
             if self.followed() != before:
                 raise Moved("another process writes this monitor's state")
             self._put(after)
             self._db.execute("DELETE FROM effective")
+            if dropped is not None:
+                self.ledger.leave(dropped, before.root)
             self.ledger.record(events, None, now)
 
     def _put(self, what: Followed) -> None:

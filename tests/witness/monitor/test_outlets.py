@@ -150,7 +150,8 @@ def test_an_alert_whose_words_are_refused_is_sent_without_them(watching: Watchin
     tell(watching)
     assert told(hook) == [1, 2, 2, 3]
     first, second = (json.loads(asked.body) for asked in hook.asked[1:3])
-    assert {name for name in first if first[name] != second[name]} == {"text"}
+    assert {name for name in first if first[name] != second[name]} == {"text", "about"}
+    assert (second["about"], second["id"]) == ("withheld", first["id"])
 
 
 def test_a_receiver_that_refuses_everything_loses_nothing(watching: Watching, hook: Peer) -> None:
@@ -483,3 +484,22 @@ async def test_silence_is_never_all_well(tmp_path: Path, log: IndexedLog, watchi
     assert (await _ask(unread, "/readyz"))[0] == 503
     assert (await _ask(watching, "/readyz", now=NOW + 3_601))[0] == 503
     assert b"monitor_read_seconds 0.0" in (await _ask(unread, "/metrics"))[1]
+
+
+def test_a_receiver_that_takes_one_alert_at_a_time_is_told_all(watching: Watching, hook: Peer) -> None:
+    """It says when to come again, and each alert is taken at its second time."""
+    hooked(watching, f"{hook.url}/in")
+    seen: set[str] = set()
+
+    def every_second(asked: Asked) -> Reply:
+        alert = asked.headers["Teelog-Alert"]
+        if alert in seen:
+            return Reply(b"", 204)
+        seen.add(alert)
+        return Reply(b"", 429, {"Retry-After": "0"})
+
+    hook.fallback = every_second
+    tell(watching)
+    assert told(hook) == [1, 1, 2, 2, 3, 3]
+    with watching.folder.locked() as state:
+        assert (state.told("hook-0"), state.troubles()) == (3, {})

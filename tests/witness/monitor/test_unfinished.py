@@ -10,6 +10,7 @@ import pytest
 
 from teelog.testing.ledger import cosigned
 from teelog.tlog.policy_lint import Operator, write_policy
+from teelog.witness.monitor.finding import Finding, Kind
 from tests.client.peers import Peer, Reply, peer
 from tests.witness.harness import NOW
 from tests.witness.indexed_log import IndexedLog, served
@@ -115,3 +116,38 @@ def test_a_log_that_grows_for_others_only_is_told_within_minutes(tmp_path: Path,
 def _seen(witness: Peer, log: IndexedLog, now: int) -> None:
     path = hashlib.sha256(log.origin.encode()).hexdigest()
     witness.answers[f"/{path}/checkpoint"] = cosigned(log.checkpoint(), log.log, log.witnesses[:1], now)
+
+
+def test_what_stands_in_the_place_of_an_entry_that_was_dropped_is_a_new_alert(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look-alike that its owner has dealt with does not hide what comes at the same index."""
+    monkeypatch.setattr("teelog.witness.monitor.portion.PORTION", 1)
+    with served() as log, served() as other:
+        watching = begun_and_left(tmp_path, log, other)
+        watching.change(watched=(("all", ""),))
+        with watching.folder.locked() as state:
+            before = state.followed()
+            lookalike = Finding(Kind.UNEXPECTED, log.origin, "acme.example", "a look-alike", 50)
+            state.advance(before, before, NOW, [lookalike])
+            state.ledger.settle(100, NOW)
+        log.grow(*(b"entry %d" % number for number in range(4, 100)))
+        show(log)
+        watching.look()
+        with watching.folder.locked() as state:
+            now = state.followed()
+            state.advance(now, now, NOW, [lookalike])
+            newest = state.ledger.newest(1)[0]
+        assert (newest.finding.id, newest.open) == (lookalike.id, True)
+
+
+def test_a_log_that_shows_a_checkpoint_and_no_entries_was_not_read(tmp_path: Path, log: IndexedLog) -> None:
+    log.grow(b"one", b"two")
+    show(log)
+    watching = Watching.of(tmp_path / "M", log)
+    log.lies["tile/entries/000.p/2"] = Reply(status=404)
+    watching.look()
+    assert (watching.followed().looked_at, watching.followed().read_at) == (NOW, 0)
+    del log.lies["tile/entries/000.p/2"]
+    watching.look()
+    assert watching.followed().read_at == NOW
