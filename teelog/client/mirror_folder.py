@@ -36,24 +36,36 @@ class MirrorFolder:
 
     def __enter__(self) -> MirrorFolder:
         """Raises ConfigError where the folder is another server's, or somebody writes it."""
-        for name in _OF_A_LOG:
-            if (self.path / name).exists():
+        above = self.path.absolute().parent.parent  # of <mirror>/logs/<hash>
+        for claim in (*(self.path / name for name in _OF_A_LOG), above / "mirror.toml"):
+            if claim.exists():
                 raise ConfigError(
-                    f"{self.path} is a server's own folder", expected="a new folder, or a copy", actual=name
+                    f"{self.path} is a server's own folder", expected="a new folder, or a copy", actual=claim.name
                 )
         try:
             self._own.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self._own / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(self._scratch, ignore_errors=True)
-            self._scratch.mkdir()
+            self.prepare()
         except BlockingIOError as error:
             self._unlock()
             raise ConfigError(f"{self.path} is being written by another process") from error
         except OSError as error:
             self._unlock()
             raise UnavailableError(f"cannot write {self.path}", actual=error.strerror) from error
+        except UnavailableError:
+            self._unlock()
+            raise
         return self
+
+    def prepare(self) -> None:
+        """Makes it ready to be written: enough where the caller has a lock of its own for it; keeps no descriptor."""
+        try:
+            self._own.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch.mkdir()
+        except OSError as error:
+            raise UnavailableError(f"cannot write {self.path}", actual=error.strerror) from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -62,8 +62,6 @@ class Engine:
     def stop(self) -> None:
         """Ends what is under way."""
         self._thread.shutdown(wait=True)
-        for log in self._logs.values():
-            log.close()
 
     def kept(self, origin: str) -> Kept:
         """Some valid copy of what the mirror has, from any thread."""
@@ -180,6 +178,4 @@ class Engine:
 
     def _drop(self, origin: str) -> None:
         """After a failure nothing in memory is believed: the next request reads what is stored."""
-        log = self._logs.pop(origin, None)
-        if log is not None:
-            log.close()
+        self._logs.pop(origin, None)

@@ -47,22 +47,20 @@ class Row:
 class MirroredLog:
     """Used by one thread at a time. Methods raise UnavailableError, sqlite3.Error where storage fails.
 
-    folder: the log's. db: with ``TABLE``, in autocommit mode.
+    folder: the log's, which the mirror's lock is for as well: one for each log would use up this process's descriptors.
+    db: with ``TABLE``, in autocommit mode.
     """
 
     def __init__(self, origin: str, folder: Path, db: sqlite3.Connection) -> None:
         self.origin = origin
         self._folder = MirrorFolder(folder)
-        self._folder.__enter__()
+        self._folder.prepare()
         self._db = db
         found = db.execute(
             "SELECT next, size, root, note, timestamp FROM mirrored WHERE origin = ?", (origin,)
         ).fetchone()
         self.row = Row() if found is None else Row(*found)
         self._edge = self._read_edge()
-
-    def close(self) -> None:
-        self._folder.__exit__(None, None, None)
 
     @property
     def kept(self) -> Kept:

@@ -17,7 +17,7 @@ from teelog.tlog import note, rfc6962
 from teelog.tlog.checkpoint import Checkpoint
 from teelog.witness.mirror import directory
 from teelog.witness.mirror.decide import Pending
-from teelog.witness.mirror.storage import MirroredLog
+from teelog.witness.mirror.storage import TABLE, MirroredLog
 from tests.witness.harness import Desk, Log
 from tests.witness.mirror.mirroring import HASH, mirroring
 
@@ -118,6 +118,25 @@ def test_two_processes_on_one_folder_are_refused(tmp_path: Path) -> None:
     mirror = directory.load(tmp_path / "m", "witness.example/w1")
     with directory.opened(mirror), pytest.raises(UnavailableError, match="in use"), directory.opened(mirror):
         pass
+
+
+def test_a_mirrored_log_keeps_no_descriptor(tmp_path: Path) -> None:
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        db.executescript(TABLE)
+        logs = [MirroredLog(f"log.example/{number}", tmp_path / str(number), db) for number in range(3)]
+        held = [path for each in Path("/proc/self/fd").iterdir() if (path := each.resolve()).is_relative_to(tmp_path)]
+        assert (len(logs), held) == (3, [])
+    finally:
+        db.close()
+
+
+async def test_nobody_else_copies_into_a_mirrors_log(desk: Desk, log: Log, tmp_path: Path) -> None:
+    async with mirroring(desk, tmp_path / "m") as mirror:
+        mirror.pend(log, 0, 5)
+        assert (await mirror.push(log, 0, 5)).status == 200
+        with pytest.raises(ConfigError, match="a server's own"), MirrorFolder(tmp_path / "m" / "logs" / HASH):
+            pass
 
 
 async def _filled(desk: Desk, folder: Path, log: Log) -> None:
