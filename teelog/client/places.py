@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,7 +74,7 @@ class Places:
         self._grace = grace
         self._cosign = cosign
         self._order: list[TileSource] = [each[0] for each in places]
-        self._down: set[int] = set()
+        self._failures: Counter[int] = Counter()  # paths at which a place gave nothing that holds
         self._rejected: dict[str, set[int]] = {}
         self._gave: dict[str, TileSource] = {}  # what a path was read from last, of the newest RECENT paths
         self.views: list[View] = []
@@ -86,7 +87,8 @@ class Places:
     async def checkpoint(self) -> bytes:
         """The newest that verifies; of one size the one that its quorum has cosigned last.
 
-        Raises, where there is none, what the first place raised.
+        Its tree is read from the places that show it in the order given, from others after these. Raises, where there
+        is no checkpoint, what the first place raised.
         """
         answers = await self._look()
         self.views = [each for each in answers if isinstance(each, View)]
@@ -103,7 +105,9 @@ class Places:
             raise errors[0]
         best = max(good, key=lambda each: _rank(each, self._policy))
         silent = [place for place, each in zip(self._places, answers, strict=True) if not isinstance(each, View)]
-        self._order = [best.place, *(each.place for each in self.views if each is not best)]
+        # Anyone can have a tree cosigned once more: by that alone, no mirror comes before the log.
+        tree = best.witnessed.checkpoint
+        self._order = [each.place for each in sorted(self.views, key=lambda each: each.witnessed.checkpoint != tree)]
         self._order += [source for place in silent for source in place]
         self._tell(answers, best)
         return best.note
@@ -122,12 +126,13 @@ class Places:
 
     def _reject(self, path: str, source: TileSource) -> None:
         self._rejected.setdefault(path, set()).add(id(source))
+        self._failures[id(source)] += 1
 
     def _willing(self, path: str) -> list[TileSource]:
-        """Those that have not failed at this path, and those that did not answer at all last."""
+        """Those that have not failed at this path, those last that failed the most: what is wrong costs time, too."""
         rejected = self._rejected.get(path, set())
         willing = [source for source in self._order if id(source) not in rejected]
-        return sorted(willing, key=lambda source: id(source) in self._down)
+        return sorted(willing, key=lambda source: self._failures[id(source)])
 
     async def _ask(self, path: str, read: Callable[[TileSource], Awaitable[_Read]]) -> _Read:
         first: TeelogError | None = None
@@ -137,8 +142,6 @@ class Places:
             except (UnavailableError, RefusedError, MalformedError) as error:
                 first = first or error
                 self._reject(path, source)
-                if isinstance(error, UnavailableError):
-                    self._down.add(id(source))
                 continue
             self._gave.pop(path, None)
             self._gave[path] = source
@@ -200,8 +203,9 @@ class Places:
                 self._told(f"{answer.place.name} shows a checkpoint without its quorum")
             elif answer is answers[0] and answer.witnessed.checkpoint.size < best.witnessed.checkpoint.size:
                 self._told(f"{answer.place.name} is behind {best.place.name}")
-        if best is not answers[0]:
-            self._told(f"read from {best.place.name}")
+        own = answers[0]
+        if not isinstance(own, View) or own.place is not self._order[0]:
+            self._told(f"read from {self.name}")
 
 
 def _is_good(task: asyncio.Future[View | TeelogError]) -> bool:

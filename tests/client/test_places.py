@@ -13,7 +13,15 @@ from teelog.client.http import HttpClient
 from teelog.client.log import LogReader
 from teelog.client.places import Places, sources
 from teelog.client.source import DirectorySource, TileSource
-from teelog.errors import NotWitnessed, ProofError, RefusedError, TeelogError, UnavailableError, UntrustedKey
+from teelog.errors import (
+    MalformedError,
+    NotWitnessed,
+    ProofError,
+    RefusedError,
+    TeelogError,
+    UnavailableError,
+    UntrustedKey,
+)
 from teelog.tlog.policy import parse_policy, verify_checkpoint
 from teelog.tlog.tiles import Bundle, Tile
 from tests.client import logs
@@ -87,10 +95,12 @@ async def test_the_newest_is_read(sizes: Sequence[int]):
     assert said == []
 
 
-async def test_of_one_size_the_one_that_was_cosigned_last_is_read():
-    source = places(holding("log", 300), holding("mirror", 300, time=logs.NOW + 60))
-    await source.checkpoint()
-    assert source.name == "mirror"
+async def test_of_one_size_the_one_that_was_cosigned_last_counts_and_the_log_is_read():
+    log, mirror, said = holding("log", 300), holding("mirror", 300, time=logs.NOW + 60), list[str]()
+    source = places(log, mirror, said=said)
+    assert await source.checkpoint() == mirror.files["checkpoint"]
+    assert await read_all(source) == ENTRIES[:300]
+    assert (source.name, said, set(mirror.asked)) == ("log", [], {"checkpoint"})
 
 
 async def test_a_log_that_is_gone_is_read_from_its_mirror_and_that_is_said():
@@ -187,6 +197,18 @@ async def test_a_place_that_went_down_is_asked_last():
     down.files |= {path: UnavailableError("gone") for path in down.files if path != "checkpoint"}
     assert await read_all(places(down, up)) == ENTRIES
     assert len(down.asked) < 10  # what was under way at once, and no more
+
+
+@pytest.mark.parametrize("wrong", [bytes(9), UnavailableError("gone"), MalformedError("too long")], ids=str)
+async def test_a_place_whose_answers_do_not_hold_is_asked_last(wrong: bytes | TeelogError):
+    lying, good = holding("lying", 600), holding("good", 600)
+    lying.files |= {path: wrong for path in lying.files if path.startswith("tile/entries")}
+    source = places(lying, good)
+    head = verify_checkpoint(await source.checkpoint(), logs.policy()).checkpoint
+    reader = LogReader(source, head.size, head.root)
+    for number in (0, 256, 512):
+        assert await reader.entry(number) == ENTRIES[number]
+    assert [path for path in lying.asked if path.startswith("tile/entries")] == ["tile/entries/000"]
 
 
 async def test_what_is_remembered_of_paths_is_bounded(monkeypatch: pytest.MonkeyPatch):
