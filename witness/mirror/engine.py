@@ -67,9 +67,10 @@ class Engine:
         """Some valid copy of what the mirror has, from any thread."""
         return self._kept.get(origin, Kept())
 
-    async def save(self, origin: str, package: Package, target: Checkpoint) -> None:
-        """Keeps a package's entries. Raises ProofError where they do not lead to ``target``."""
-        await self._run(lambda: self._save(origin, package, target))
+    async def save(self, origin: str, package: Package, target: Checkpoint) -> bool:
+        """Keeps a package's entries; False where it had them all. Raises ProofError where they do not lead to
+        ``target``."""
+        return await self._run(lambda: self._save(origin, package, target))
 
     async def commit(self, origin: str, target: Pending) -> bytes | None:
         """The mirror's cosignature lines on ``target``, now the mirror checkpoint; None where a larger one is."""
@@ -129,10 +130,10 @@ class Engine:
             self._kept[origin] = log.kept
         return log
 
-    def _save(self, origin: str, package: Package, target: Checkpoint) -> None:
+    def _save(self, origin: str, package: Package, target: Checkpoint) -> bool:
         log = self._log(origin)
         try:
-            log.save(package, target)
+            new = log.save(package, target)
         except ProofError:
             raise
         except BaseException:
@@ -140,6 +141,7 @@ class Engine:
             raise
         self._kept[origin] = log.kept
         self._step("saved")
+        return new
 
     def _commit(self, origin: str, target: Pending) -> bytes | None:
         log = self._log(origin)

@@ -29,7 +29,7 @@ from teelog.witness.mirror.files import Files
 from teelog.witness.mirror.packages import MAX_PACKAGE, Packages
 
 UPLOADS = 16  # at a time: each may hold a package
-STALLED_SECONDS = 20.0  # without a whole package: one that may be ended to make room for another (MI-46)
+STALLED_SECONDS = 20.0  # without a new package: one that may be ended to make room for another (MI-46)
 UPLOAD_SECONDS = 300.0  # for a whole request (MI-46)
 MAX_BODY = wire.MAX_PACKAGES * MAX_PACKAGE + (1 << 18)  # bytes, decoded (MI-46)
 _CHUNK = 65_536
@@ -100,7 +100,7 @@ class MirrorService:
             self._uploads.discard(body)
 
     def _make_room(self) -> bool:
-        """Ends the upload that brought nothing for longest: strangers that keep connections open hold up nobody."""
+        """Ends the upload that brought nothing new for longest: strangers that keep connections open hold up nobody."""
         stalled = min(self._uploads, key=lambda body: body.advanced, default=None)
         if stalled is None or stalled.loop.time() - stalled.advanced < STALLED_SECONDS:
             return False
@@ -130,9 +130,10 @@ class MirrorService:
         try:
             async for data in body.chunks(rest):
                 for package in packages.feed(data):
-                    await self._engine.save(origin, package, target.checkpoint)
+                    new = await self._engine.save(origin, package, target.checkpoint)
                     saved += 1
-                    body.advanced = body.loop.time()
+                    if new:  # what is here already costs nothing to send, and keeps no place
+                        body.advanced = body.loop.time()
                 if packages.complete:
                     break
         except ProofError:

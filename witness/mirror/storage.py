@@ -90,8 +90,9 @@ class MirroredLog:
 
     # -- entries ------------------------------------------------------------------------------------------------------
 
-    def save(self, package: Package, target: Checkpoint) -> None:
-        """Keeps the entries of a package that leads to ``target``. Raises ProofError where it does not.
+    def save(self, package: Package, target: Checkpoint) -> bool:
+        """Keeps the entries of a package that leads to ``target``; False where all were here. Raises ProofError where
+        it does not lead there.
 
         The caller has seen that ``package.start`` is at most the next entry.
         """
@@ -104,8 +105,9 @@ class MirroredLog:
         # MI-24, MI-37: "the mirror MUST skip saving that entry"; another upload may have been faster.
         skipped = self.row.next - package.start
         if skipped >= len(hashes):
-            return
+            return False
         self._append(package.entries[skipped:], hashes[skipped:])
+        return True
 
     def _append(self, entries: tuple[bytes, ...], hashes: list[bytes]) -> None:
         """Entries of one bundle, from the next one on."""

@@ -556,6 +556,36 @@ async def test_MI_46_strangers_that_keep_all_places_lose_the_stalest_one(
     await mirror.whole(log, 600)
 
 
+async def test_MI_46_packages_that_are_here_already_keep_no_place(
+    desk: Desk, log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("teelog.witness.mirror.http.UPLOADS", 2)
+    monkeypatch.setattr("teelog.witness.mirror.http.STALLED_SECONDS", 0.0)
+    saved: list[str] = []
+    head = "POST /add-entries HTTP/1.1\r\nHost: m\r\nContent-Type: application/octet-stream\r\n"
+    head += "Content-Length: 99999\r\n\r\n"
+    async with mirroring(desk, tmp_path / "m", step=saved.append) as mirror, asyncio.timeout(60):
+        mirror.pend(log, 0, 600)
+        assert (await mirror.push(log, 0, 600, most=1)).status == 202
+        opened = []
+        for number in range(2):
+            opened.append(await asyncio.open_connection(mirror.host, mirror.port))
+            opened[-1][1].write(head.encode() + encode_header(ORIGIN, 0, 600))
+            while mirror.service.uploads != number + 1:
+                await asyncio.sleep(0.01)
+        # The older one sends once more what the mirror has. It is the stalest all the same.
+        opened[0][1].write(package(log, 0, 0, 256, 600))
+        while saved.count("saved") != 2:
+            await asyncio.sleep(0.01)
+        assert (await mirror.push(log, 256, 600)).status == 200
+        ended = [asyncio.create_task(reader.readuntil(b"\r\n")) for reader, _ in opened]
+        await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+        assert [task.result() for task in ended if task.done()] == [b"HTTP/1.1 202 Accepted\r\n"]
+        for task, (_, writer) in zip(ended, opened, strict=True):
+            task.cancel()
+            writer.close()
+
+
 async def test_only_a_mirrors_paths_are_served(mirror: Mirroring, log: Log) -> None:
     mirror.pend(log, 0, 5)
     await mirror.push(log, 0, 5)
