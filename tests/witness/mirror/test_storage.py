@@ -213,6 +213,22 @@ async def test_what_does_not_lead_to_the_pending_checkpoint_is_never_signed(
         await mirror.whole(log, 300)
 
 
+async def test_a_log_whose_files_could_not_be_read_goes_on_once_they_can(desk: Desk, log: Log, tmp_path: Path) -> None:
+    async with mirroring(desk, tmp_path / "m") as mirror:
+        mirror.pend(log, 0, 5)
+        assert (await mirror.push(log, 0, 5)).status == 200
+        mirror.pend(log, 5, 7)
+        tiles = tmp_path / "m" / "logs" / HASH / "tile"
+        tiles.rename(tmp_path / "away")
+        tiles.touch()
+        # The first forgets what it knew of the log, the second fails to read it.
+        assert [(await mirror.push(log, 5, 7)).status for _ in range(2)] == [503, 503]
+        tiles.unlink()
+        (tmp_path / "away").rename(tiles)
+        assert (await mirror.push(log, 5, 7)).status == 200
+        await mirror.whole(log, 7)
+
+
 async def test_TT_16_TT_17_partial_tiles_go_once_the_full_one_is_shown(desk: Desk, log: Log, tmp_path: Path) -> None:
     def partial(folder: Path) -> list[str]:
         return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.p"))
