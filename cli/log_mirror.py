@@ -16,7 +16,7 @@ import click
 from teelog.cli import log_mirror_push, online, output, standing
 from teelog.cli import policy as policies
 from teelog.cli.duration import DURATION
-from teelog.client import source as sources
+from teelog.client.source import is_url
 from teelog.errors import MisbehaviourError, TeelogError, UnavailableError
 from teelog.tlog.policy import Policy
 
@@ -74,7 +74,7 @@ def command(
     origin = policies.the_log(policy).key.name
     index = None if index_file is None else policies.load(index_file)
     standing.must_belong(policy, index)
-    if sources.is_url(target):
+    if is_url(target):
         if every is not None or index is not None:
             raise click.UsageError("--every and --index-policy are for a copy in DIR")
         log_mirror_push.push(place, target, vkeys, policy, mirrors, timeout, origin)
@@ -137,13 +137,17 @@ class _Work:
             output.warn(f"{self.place} lies behind the copy, which stays at {found.size} entries")
 
     async def _copy(self, source: TileSource, tell: Callable[[int], None]) -> Pulled:
+        from teelog.client.http import HttpClient
         from teelog.client.mirror_pull import pull, pull_with_index
+        from teelog.client.places import index_sources, sources
 
         if self.index is None:
             return await pull(source, self.folder, self.policy, self.origin, tell)
-        async with sources.open_source(self.place) as main, sources.open_source(_index_of(self.place)) as log:
+        async with HttpClient() as http:
+            places = [each for place in (self.place, *self.mirrors) for each in sources(http, place, self.origin)]
+            indexes = [(place, log) for place in places for log in index_sources(http, place, self.origin)]
             found, self.indexed = await pull_with_index(
-                main, log, self.folder, self.policy, self.index, self.origin, tell
+                source, indexes, self.folder, self.policy, self.index, self.origin, tell
             )
             return found
 
@@ -180,13 +184,6 @@ class _Work:
             return
         if self.last is not None and (before is None or self.last.size != before.size):
             output.note(f"{self.last.size} entries")
-
-
-def _index_of(place: str) -> str:
-    """Where the index log lies, beside its log."""
-    if sources.is_url(place):
-        return f"{place.rstrip('/')}/index"
-    return str(sources.public_directory(Path(place)) / "index")
 
 
 def _report(work: _Work, folder: Path) -> None:

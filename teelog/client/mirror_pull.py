@@ -10,10 +10,10 @@ A kill anywhere leaves a copy that shows the checkpoint from before, and files t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from teelog.client.index import last_leaf
+from teelog.client.index import LastLeaf, last_leaf
 from teelog.client.log import LogReader, prover
 from teelog.client.mirror_folder import MirrorFolder
 from teelog.client.source import DirectorySource, FileSource, TileSource
@@ -61,8 +61,8 @@ async def pull(
 
 
 async def pull_with_index(
-    source: FileSource,
-    log: TileSource,
+    source: TileSource,
+    indexes: Sequence[tuple[FileSource, TileSource]],
     folder: MirrorFolder,
     main: Policy,
     index: Policy,
@@ -71,10 +71,11 @@ async def pull_with_index(
 ) -> tuple[Pulled, Pulled]:
     """As ``pull``, and the log's index log to ``<folder>/index``: with it, the index can be made again from the copy.
 
-    log: of the index log. The copy of the log covers what the index log's last leaf is of, and that leaf's cosigned
-    main checkpoint is at index/v1/<size>/main. Raises as ``pull`` and ``index.last_leaf``.
+    indexes: where the log may lie and, for each, where its index log lies then: the first that shows a last leaf is
+    copied. The copy of the log covers what that leaf is of, and the leaf's cosigned main checkpoint is at
+    index/v1/<size>/main. Raises as ``pull``, and what ``index.last_leaf`` raised at the first place.
     """
-    last = await last_leaf(source, log, main, index)
+    last, log = await _first_leaf(indexes, main, index)
     note = await source.checkpoint()
     if verify_checkpoint(note, main, origin=origin).checkpoint.size < last.main.checkpoint.size:
         note = last.main.note.encode()
@@ -86,6 +87,20 @@ async def pull_with_index(
         if not indexed.behind:
             await asyncio.to_thread(below.keep_only, "v1", str(size))
     return pulled, indexed
+
+
+async def _first_leaf(
+    indexes: Sequence[tuple[FileSource, TileSource]], main: Policy, index: Policy
+) -> tuple[LastLeaf, TileSource]:
+    first: TeelogError | None = None
+    for place, log in indexes:
+        try:
+            return await last_leaf(place, log, main, index), log
+        except MisbehaviourError:
+            raise
+        except TeelogError as error:
+            first = first or error
+    raise first or ValueError("a log lies in at least one place")
 
 
 async def copy(

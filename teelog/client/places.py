@@ -25,6 +25,7 @@ from teelog.client.source import (
     public_directory,
 )
 from teelog.errors import MalformedError, NotWitnessed, RefusedError, TeelogError, UnavailableError
+from teelog.index.leaf import origin_of
 from teelog.tlog.policy import Policy, WitnessedCheckpoint, quorum_since, read_checkpoint
 from teelog.tlog.tiles import Bundle, Tile
 
@@ -235,3 +236,15 @@ def sources(http: object, place: str, origin: str) -> Sequence[FileSource]:
     if re.search(r"/[0-9a-f]{64}$", first.name):
         return [first]
     return [first, HttpSource(http, f"{first.name}/{below}")]
+
+
+def index_sources(http: object, place: FileSource, origin: str) -> Sequence[TileSource]:
+    """Where the index log of the log ``origin`` may lie, if that lies at ``place``, one of ``sources``.
+
+    Beside the log's files, as `teelog log mirror` puts them; or as a log of its own below the same prefix.
+    """
+    below = hashlib.sha256(origin_of(origin).encode()).hexdigest()
+    if isinstance(place, DirectorySource):
+        return [DirectorySource(place.path / "index"), DirectorySource(place.path.parent / below)]
+    own = re.fullmatch(r"(.*)/[0-9a-f]{64}", place.name)
+    return [HttpSource(http, f"{place.name}/index"), *([HttpSource(http, f"{own[1]}/{below}")] if own else [])]

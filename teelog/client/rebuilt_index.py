@@ -7,20 +7,17 @@ must agree: then every lookup can be proven here as the server proved it. It tak
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from teelog.bundle import Lookup
 from teelog.client.http import HttpClient
 from teelog.client.index import Found, LastLeaf, NothingIndexed, RemoteIndex, check_input
 from teelog.client.log import LogReader, TileCache
-from teelog.client.places import sources
-from teelog.client.source import MAX_CHECKPOINT, NOT_FOUND, DirectorySource, FileSource, HttpSource, TileSource
+from teelog.client.places import index_sources, sources
+from teelog.client.source import MAX_CHECKPOINT, NOT_FOUND, FileSource, TileSource
 from teelog.errors import NotWitnessed, RefusedError, VerificationError
-from teelog.index.leaf import IndexLeaf, origin_of
+from teelog.index.leaf import IndexLeaf
 from teelog.index.lists import List, Value
 from teelog.index.trie import Trie
 from teelog.statement.index_map import MemoryState, map_entry
@@ -77,7 +74,7 @@ async def rebuild(
     lead to another map than the leaf says.
     """
     for place in sources(http, mirror, origin):
-        for log in _index_logs(http, place, origin):
+        for log in index_sources(http, place, origin):
             try:
                 note = await log.checkpoint()
             except RefusedError as error:
@@ -98,15 +95,6 @@ async def rebuild(
                 http, place.name, last.main, last.index, last.leaf, last.path, last.map_root, reader, lists, trie
             )
     raise RefusedError(f"{mirror} has no copy of the log's index", status=404)
-
-
-def _index_logs(http: HttpClient, place: FileSource, origin: str) -> list[TileSource]:
-    """Beside the log's files, as `teelog log mirror` puts them; or as a log of its own below the same prefix."""
-    below = hashlib.sha256(origin_of(origin).encode()).hexdigest()
-    if isinstance(place, DirectorySource):
-        return [DirectorySource(place.path / "index"), DirectorySource(Path(place.path).parent / below)]
-    own = re.fullmatch(r"(.*)/[0-9a-f]{64}", place.name)
-    return [HttpSource(http, f"{place.name}/index"), *([HttpSource(http, f"{own[1]}/{below}")] if own else [])]
 
 
 async def _last(

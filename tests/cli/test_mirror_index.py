@@ -99,6 +99,17 @@ def _file(path: str) -> bytes | Reply:
     return found.read_bytes() if found.is_file() else Reply(b"", 404)
 
 
+def test_the_copy_is_copied_with_its_index_once_the_log_is_gone(log: Growing):
+    copy(log)
+    words = ("log", "mirror", GONE, "AGAIN", *POLICIES, "--timeout", "1ms")
+    log.run(*words, "--mirror", "NOTHING", code=4)
+    ran = log.run(*words, "--mirror", "DIR", "--json")
+    assert (ran.json["fetched"], ran.json["index_size"]) == (4, 1)
+    log.run("log", "fsck", "AGAIN", "--policy", "policy.txt")
+    log.run("log", "fsck", "AGAIN/index", "--policy", "index.policy")
+    get(log, mirror="AGAIN")
+
+
 def test_a_copy_without_the_index_log_gives_no_new_bundle(log: Growing):
     log.run("log", "mirror", log.peer.url, "DIR", "--policy", "policy.txt")
     assert get(log, code=4).stderr.splitlines()[-3].startswith("error: ")
