@@ -14,6 +14,7 @@ from typing import TypeVar
 import structlog
 
 from teelog import durable
+from teelog.client.mirror_folder import CHECKPOINT
 from teelog.errors import ConfigError, ProofError, TeelogError, UnavailableError
 from teelog.tlog import note
 from teelog.tlog.checkpoint import Checkpoint, parse_body
@@ -98,11 +99,24 @@ class Engine:
             self._on_fatal()
 
     def _open_all(self) -> None:
-        for (origin,) in self._db.execute("SELECT origin FROM mirrored").fetchall():
+        stored = {origin for (origin,) in self._db.execute("SELECT origin FROM mirrored").fetchall()}
+        for origin in sorted(stored | self._shown()):
             log = self._log(origin)
             self._refuse_rollback(log)
             if log.row.size >= 0:
                 self._show(log)
+
+    def _shown(self) -> set[str]:
+        """Origins of the checkpoints that are served: a state from before a log's first one does not name it."""
+        origins = set()
+        for path in (self._mirror.path / LOGS).glob(f"*/{CHECKPOINT}"):
+            try:
+                origin = parse_body(note.parse(path.read_bytes()).claimed_text()).origin
+            except TeelogError:
+                continue  # not ours, as below
+            if origin_hash(origin) == path.parent.name:
+                origins.add(origin)
+        return origins
 
     def _refuse_rollback(self, log: MirroredLog) -> None:
         """What is shown was stored before, so the state is never behind it. Raises ConfigError."""

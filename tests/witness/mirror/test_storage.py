@@ -19,7 +19,7 @@ from teelog.witness.mirror import directory
 from teelog.witness.mirror.decide import Pending
 from teelog.witness.mirror.storage import TABLE, MirroredLog
 from tests.witness.harness import Desk, Log
-from tests.witness.mirror.mirroring import HASH, mirroring
+from tests.witness.mirror.mirroring import HASH, NAME, mirroring
 
 STEPS = ("saved", "committed", "signed", "shown")
 
@@ -177,6 +177,29 @@ async def test_a_state_older_than_what_was_signed_is_refused(desk: Desk, log: Lo
         async with mirroring(desk, folder):
             pass
     assert (refused.value.expected, refused.value.actual) == ("at least 400 entries", 300)
+
+
+async def test_a_state_from_before_the_first_upload_is_refused(desk: Desk, log: Log, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    directory.init(folder, NAME)
+    kept = (folder / "state.db").read_bytes()
+    await _filled(desk, folder, log)
+    (folder / "state.db").write_bytes(kept)
+    with pytest.raises(ConfigError, match="rolled back") as refused:
+        async with mirroring(desk, folder):
+            pass
+    assert (refused.value.expected, refused.value.actual) == ("at least 300 entries", 0)
+
+
+async def test_a_checkpoint_that_the_mirror_did_not_sign_is_none_that_it_was_rolled_back_behind(
+    desk: Desk, log: Log, tmp_path: Path
+) -> None:
+    folder = tmp_path / "m"
+    directory.init(folder, NAME)
+    for name, shown in ((HASH, log.note(300)), ("0" * 64, log.note(300)), ("1" * 64, b"no note")):
+        (folder / "logs" / name).mkdir()
+        (folder / "logs" / name / "checkpoint").write_bytes(shown)
+    await _filled(desk, folder, log)
 
 
 async def test_R_30_after_a_failed_fsync_nothing_more_is_written(
