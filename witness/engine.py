@@ -36,12 +36,19 @@ from teelog.witness.compared import cosigned_text, unpublished
 from teelog.witness.decide import Answer, Cosign, Decision, Head, Inconsistent, Request, conflict, decide
 from teelog.witness.evidence import EvidenceStore
 from teelog.witness.intake import Call, Check, Intake
+from teelog.witness.limits import TokenBuckets
 from teelog.witness.metrics import Metrics
 from teelog.witness.published import Published, PublishedHead
 from teelog.witness.registry import Registry
 from teelog.witness.state import Store
 
 log = structlog.get_logger("teelog.witness")
+
+# Evidence of one log and kind. Each file costs two fsyncs, for which all logs wait: a log that signs one false
+# checkpoint after the other must not hold up the others, nor push out what it showed before.
+KEPT_AT_ONCE = 2
+KEPT_SECONDS = 60.0  # until one more is kept
+KEPT_LOGS = 16_384  # of which it is remembered when something was kept
 
 HOPELESS = 3  # heads that could not be stored one by one, and none could
 REPAIR_SECONDS = 30.0  # between attempts to publish what could not be published
@@ -94,6 +101,7 @@ class Engine:
         self._unpublished: dict[str, float] = {}  # origin -> since when, monotonic
         self._repaired = 0.0  # monotonic
         self._suspect = False  # whether the connection saw a failed transaction
+        self._kept = TokenBuckets(KEPT_LOGS)
         self.fatal: Exception | None = None
         self.registry = Registry(store.logs())
         metrics.watch(
@@ -332,8 +340,13 @@ class Engine:
         self._published.put(PublishedHead(origin, head.size, head.root, head.timestamp), cosigned)
 
     def _keep(self, found: Inconsistent) -> None:
-        """W-28: what a misbehaving log showed stays, and someone is told."""
+        """W-28: what a misbehaving log showed stays, and someone is told. No more of it than KEPT_... say."""
         self._metrics.inconsistent.inc()
+        if self._evidence.holds(found.origin, found.shown, found.proven):
+            return  # before the bound is asked: repeats, which anyone can send, must not use it up
+        kind = (found.origin, found.proven)
+        if self._kept.take(kind, 1 / KEPT_SECONDS, KEPT_AT_ONCE, self._monotonic()):
+            return
         try:
             path = self._evidence.keep(found.origin, found.shown, found.proven)
         except OSError as error:

@@ -36,18 +36,22 @@ class EvidenceStore:
 
         Raises OSError.
         """
+        return _keep(self._path(origin, shown, proven), shown.encode(), replace=not proven)
+
+    def holds(self, origin: str, shown: ForkProof, proven: bool) -> bool:
+        """Whether ``keep`` has written this, and it is still there."""
+        return self._path(origin, shown, proven).exists()
+
+    def _path(self, origin: str, shown: ForkProof, proven: bool) -> Path:
         folder, suffix = (self.forks, ".teelog-fork") if proven else (self.unproven, ".teelog-evidence")
-        prefix = origin_hash(origin)[:_NAME_LENGTH]
         # The proof is left out of the name: anyone can vary it.
-        content = hashlib.sha256(shown.first + b"\x00" + shown.second).hexdigest()[:_NAME_LENGTH]
-        return _keep(folder, f"{prefix}-{content}", suffix, shown.encode(), replace=not proven)
+        return folder / _name(origin, shown.first + b"\x00" + shown.second, suffix)
 
     def keep_fault(self, origin: str, found: IndexFault) -> Path | None:
         """Writes one file durably; None if the leaf's is there already. Raises OSError."""
         # Its place in the tree is left out of the name: each later checkpoint holds the same leaf.
-        content = hashlib.sha256(found.leaf.data.encode()).hexdigest()[:_NAME_LENGTH]
-        prefix = origin_hash(origin)[:_NAME_LENGTH]
-        return _keep(self.unproven, f"{prefix}-{content}", ".teelog-index-fault", found.encode(), replace=True)
+        path = self.unproven / _name(origin, found.leaf.data.encode(), ".teelog-index-fault")
+        return _keep(path, found.encode(), replace=True)
 
     def fork_files(self) -> list[Path]:
         """Fork proofs, oldest first."""
@@ -60,12 +64,16 @@ def fault_files(store: EvidenceStore) -> list[Path]:
     return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
-def _keep(folder: Path, name: str, suffix: str, data: bytes, *, replace: bool) -> Path | None:
-    path = folder / (name + suffix)
+def _name(origin: str, content: bytes, suffix: str) -> str:
+    hashed = hashlib.sha256(content).hexdigest()
+    return f"{origin_hash(origin)[:_NAME_LENGTH]}-{hashed[:_NAME_LENGTH]}{suffix}"
+
+
+def _keep(path: Path, data: bytes, *, replace: bool) -> Path | None:
     if path.exists():
         return None
-    prefix = name.partition("-")[0]
-    others = sorted(folder.glob(f"{prefix}-*{suffix}"), key=lambda other: other.stat().st_mtime_ns)
+    prefix = path.name.partition("-")[0]
+    others = sorted(path.parent.glob(f"{prefix}-*{path.suffix}"), key=lambda other: other.stat().st_mtime_ns)
     if len(others) >= MAX_FILES:
         if not replace:
             return None

@@ -102,6 +102,7 @@ class Desk:
     ) -> None:
         self.path = path
         self.clock = Clock()
+        self.monotonic = 0.0
         self.extensions = extensions
         self.step = step
         if not (path / directory.CONFIG).exists():
@@ -126,7 +127,7 @@ class Desk:
             self.witness.evidence,
             self.witness.signers,
             now=self.clock,
-            monotonic=lambda: 0.0,
+            monotonic=lambda: self.monotonic,
             metrics=self.metrics,
             extensions=self.extensions,
             step=lambda name: self.step(name),

@@ -14,6 +14,7 @@ from teelog.errors import TeelogError, VerificationError
 from teelog.tlog import fork, rfc6962, tiles
 from teelog.tlog.fork import ForkProof, parse_fork, verify_fork, verify_own_keys
 from teelog.witness import decide
+from teelog.witness.engine import KEPT_AT_ONCE, KEPT_SECONDS
 from teelog.witness.evidence import MAX_FILES, EvidenceStore
 from tests.commands import teelog
 from tests.witness.harness import ORIGIN, Desk, Log, signer
@@ -113,6 +114,34 @@ def test_W_28_the_store_is_bounded(tmp_path: Path, log: Log) -> None:
     written = [store.keep(ORIGIN, one, proven=True) for one in shown]
     assert [path is not None for path in written] == [True] * MAX_FILES + [False] * 5  # the first proofs stay
     assert store.keep("log.example/other", shown[0], proven=True) is not None
+
+
+def test_W_28_a_log_that_lies_again_and_again_holds_up_no_other(open_desk: OpenDesk, log: Log) -> None:
+    """What is kept costs the one thread that signs; the first of it is enough, and comes before what follows."""
+    other = Log("other.example/log")
+    desk = open_desk(log, other)
+    for one in (log, other):
+        desk.cosign(one, 0, 8)
+
+    def lie(one: Log, size: int, number: int) -> None:
+        note = one.note(size, bytes([number]) * 32)
+        assert desk.post(one.request(8, size, note=note, proof=one.proof(8, size))).status == 422
+
+    for number in range(1, 6):
+        lie(log, 9, number)
+    assert (len(leads(desk)), len(kept(desk))) == (KEPT_AT_ONCE, 0)
+    for _ in range(5):
+        lie(log, 9, 1)  # what is kept already
+    lie(other, 9, 1)
+    assert len(leads(desk)) == KEPT_AT_ONCE + 1
+    for number in range(1, 6):
+        lie(log, 8, number)
+    assert len(kept(desk)) == KEPT_AT_ONCE  # leads, which strangers can cause, keep out no proof
+    assert b"witness_inconsistent_total 16.0\n" in desk.metrics.exposition()
+    desk.monotonic += KEPT_SECONDS
+    for number in range(6, 9):
+        lie(log, 9, number)
+    assert len(leads(desk)) == KEPT_AT_ONCE + 2
 
 
 def test_a_forked_log_is_still_followed_on_the_view_it_showed_first(desk: Desk, log: Log) -> None:
