@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from teelog.witness.monitor.finding import Alert
     from teelog.witness.monitor.state import Followed, State
 
+MAX_NUMBER = 2**63 - 1
+"""Of an alert: its row's in SQLite."""
+
 
 @click.command()
 @MONITOR
 @click.option(
-    "--after", type=click.IntRange(min=0), default=0, metavar="NUMBER", help="Only those above it."
+    "--after", type=click.IntRange(0, MAX_NUMBER), default=0, metavar="NUMBER", help="Only those above it."
 )
 @click.option("--open", "only_open", is_flag=True, help="Only those that are not over.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=1_000, show_default=True, metavar="N")

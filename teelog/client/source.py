@@ -6,6 +6,7 @@ A source gives bytes within the bounds of their kind; ``teelog.client.log`` deci
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -133,7 +134,8 @@ class HttpSource(_Paths):
 
 
 def is_url(place: str) -> bool:
-    return place.startswith(("http://", "https://"))
+    """Whether a URL is meant, of whatever scheme: ``http.check_url`` then says which can be asked."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", place) is not None
 
 
 def public_directory(path: Path) -> Path:

@@ -72,6 +72,15 @@ def test_a_monitor_is_a_folder_of_its_own_made_once(log: Growing):
     assert "exists already" in again.stderr
 
 
+def test_it_says_that_it_looks_at_what_it_was_told_of_and_at_nothing_else(log: Growing):
+    bare = ("monitor", "init", "A", "--policy", "policy.txt", "--url", log.peer.url)
+    assert "watched     the tree; no statements\n" in log.run(*bare).stdout
+    whole = ("monitor", "init", "B", "--policy", MAIN_POLICY, "--index-policy", INDEX_POLICY, "--url", log.peer.url)
+    told = log.run(*whole, "--mirror", "copy").stdout
+    assert f"mirror      {log.folder / 'copy'}\n" in told
+    assert "its mirrors, its index; no statements\n" in told
+
+
 def test_a_trust_file_gives_index_max_age_and_namespaces(log: Growing):
     pin = dsse.parse(NAMESPACE).statement_id
     log.write("trust.toml", trust_text(STREAM, pin, max_age="6h").encode())
@@ -93,7 +102,7 @@ def test_places_are_urls_that_can_be_asked_or_folders_wherever_it_runs(log: Grow
     init(log, "--mirror", "MIRROR", "--mirror", "https://mirror.example/log/")
     mirrors = log.run("monitor", "watch", "M", "--json").json["mirrors"]
     assert mirrors == [str(log.folder / "MIRROR"), "https://mirror.example/log"]
-    for words in (("--url", "http://log.example"), ("--mirror", "https://mirror.example/?x")):
+    for words in (("--url", "http://log.example"), ("--mirror", "https://mirror.example/?x"), ("--url", "ftp://x")):
         log.run("monitor", "init", "N", "--policy", "policy.txt", *words, code=6)
     assert not (log.folder / "N").exists()
 
@@ -140,7 +149,7 @@ def test_what_is_watched_is_listed_and_watched_no_longer(log: Growing):
 )  # fmt: skip
 def test_what_cannot_be_watched_is_a_usage_error(log: Growing, subject: str, value: str):
     init(log)
-    log.run("monitor", "watch", "M", subject, value, code=2)
+    assert "None" not in log.run("monitor", "watch", "M", subject, value, code=2).stderr
     assert log.run("monitor", "watch", "M", "--json").json["watched"] == []
 
 
@@ -180,6 +189,8 @@ def test_alerts_after_a_number_and_open_ones(log: Growing):
     first = log.run(*ask, "--limit", 1).json
     assert ([alert["number"] for alert in first["alerts"]], first["more"]) == ([1], True)
     assert log.run(*ask, "--limit", 3).json["more"] is False
+    assert log.run(*ask, "--after", 2**63 - 1).json["alerts"] == []
+    log.run(*ask, "--after", 2**63, code=2)
     assert "more        teelog monitor alerts M --after 2\n" in log.run("monitor", "alerts", "M", "--limit", 2).text
     log.peer.fallback, log.peer.answers = Reply(status=503), {}
     found = look(log, code=4)

@@ -62,5 +62,5 @@ def parse(subject: str, value: str) -> Watch:
         if not re.fullmatch(r"[0-9a-f]{64}", value):
             raise MalformedError("not a key", expected="SHA-256 of its SPKI, 64 hex digits", actual=value[:80])
     elif value:
-        raise MalformedError("`all` takes nothing more", actual=value[:80])
+        raise MalformedError("`all` takes nothing more", expected="no VALUE", actual=value[:80])
     return watch
