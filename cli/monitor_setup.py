@@ -102,7 +102,13 @@ def init(
     output.ok(f"{monitor} follows {policy.origins()[0]} at {settings.place}")
     output.note(f"next: teelog monitor watch {monitor} namespace NAME, teelog monitor run {monitor}")
     output.result(
-        [f"log         {policy.origins()[0]}", f"read at     {settings.place}", *_lines(settings)], _json(settings)
+        [
+            f"log         {policy.origins()[0]}",
+            f"read at     {settings.place}",
+            *(f"mirror      {mirror}" for mirror in settings.mirrors),
+            *_lines(settings),
+        ],
+        _json(settings),
     )
 
 
@@ -177,8 +183,18 @@ def _changed(settings: Settings, chosen: Watch, remove: bool) -> Settings:
 
 def _lines(settings: Settings) -> list[str]:
     watched = [f"watched     {subject} {value}".rstrip() for subject, value in settings.watched]
-    lines = watched or ["watched     the tree, its witnesses and its index; no statements"]
+    lines = watched or [f"watched     {_always(settings)}; no statements"]
     return [*lines, f"known       {settings.known}"] if settings.known else lines
+
+
+def _always(settings: Settings) -> str:
+    """What is looked at, whatever is watched besides."""
+    seen = {
+        "its witnesses": any(witness.url for witness in settings.main().witnesses.values()),
+        "its mirrors": bool(settings.mirrors),
+        "its index": settings.index_policy is not None,
+    }
+    return ", ".join(["the tree", *(what for what, there in seen.items() if there)])
 
 
 def _json(settings: Settings) -> dict[str, object]:

@@ -74,11 +74,11 @@ def test_a_monitor_is_a_folder_of_its_own_made_once(log: Growing):
 
 def test_it_says_that_it_looks_at_what_it_was_told_of_and_at_nothing_else(log: Growing):
     bare = ("monitor", "init", "A", "--policy", "policy.txt", "--url", log.peer.url)
-    assert "watched     the tree; no statements\n" in log.run(*bare).stdout
+    assert b"watched     the tree; no statements\n" in log.run(*bare).stdout
     whole = ("monitor", "init", "B", "--policy", MAIN_POLICY, "--index-policy", INDEX_POLICY, "--url", log.peer.url)
     told = log.run(*whole, "--mirror", "copy").stdout
-    assert f"mirror      {log.folder / 'copy'}\n" in told
-    assert "its mirrors, its index; no statements\n" in told
+    assert f"mirror      {log.folder / 'copy'}\n".encode() in told
+    assert b"its mirrors, its index; no statements\n" in told
 
 
 def test_a_trust_file_gives_index_max_age_and_namespaces(log: Growing):
