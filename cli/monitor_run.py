@@ -15,7 +15,7 @@ from teelog.errors import MisbehaviourError, TeelogError, UnavailableError, Veri
 
 if TYPE_CHECKING:
     from teelog.listen import Address
-    from teelog.witness.monitor.follow import Look
+    from teelog.witness.monitor.looked import Look
     from teelog.witness.monitor.settings import Settings, SinkSettings
 
 

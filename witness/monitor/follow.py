@@ -16,7 +16,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from teelog.client.log import LogReader
@@ -26,12 +26,13 @@ from teelog.errors import ConfigError, TeelogError, UnavailableError, Verificati
 from teelog.statement.effective import Effect, NamespaceEffect, Rows
 from teelog.statement.index_map import map_read
 from teelog.tlog.fork import ForkProof
-from teelog.tlog.policy import read_checkpoint
 from teelog.witness.monitor import portion, standing, views
 from teelog.witness.monitor.ahead import Ahead, Batch, BatchRead, Known
-from teelog.witness.monitor.finding import Alert, Finding, Kind, cut
+from teelog.witness.monitor.aims import Aims
+from teelog.witness.monitor.finding import Finding, Kind, cut
 from teelog.witness.monitor.folder import Folder
 from teelog.witness.monitor.known import read_known
+from teelog.witness.monitor.looked import Look
 from teelog.witness.monitor.portion import Joined
 from teelog.witness.monitor.rules import Rules
 from teelog.witness.monitor.settings import Settings
@@ -47,26 +48,12 @@ Progress = Callable[[str, int], object]
 CheckIndex = Callable[["Follower", View], Awaitable[None]]
 
 
-@dataclass(slots=True)
-class Look:
-    """What one look saw. troubles: what could not be looked at, for people.
-
-    open_alerts: of the ledger, after the last of several looks, the worst first.
-    """
-
-    followed: Followed
-    views: list[View] = field(default_factory=list)
-    events: list[Finding] = field(default_factory=list)
-    standing: list[Finding] = field(default_factory=list)
-    troubles: list[str] = field(default_factory=list)
-    open_alerts: list[Alert] = field(default_factory=list)
-
-
 class Follower:
     """Follows the log of a folder. Used by one task at a time.
 
     settings: as they are now. now: POSIX seconds. progress: called with what is done, and how many more entries were.
-    step: called with "hashed", "mapped", "looked" after each commit: tests stop and kill here.
+    step: called with "hashed", "mapped", "looked" after each commit: tests stop and kill here. enough: whether the look
+    has taken its time; what is left to read is left to the next one.
     """
 
     def __init__(
@@ -77,7 +64,9 @@ class Follower:
         now: int,
         progress: Progress = lambda _what, _count: None,
         step: Callable[[str], object] = lambda _: None,
+        enough: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._enough = enough
         self._folder = folder
         self._state = state
         self._settings = settings
@@ -138,7 +127,7 @@ class Follower:
                 continue
             if view.checkpoint.size <= self._followed.signed or view.place.role is Role.WITNESS:
                 await self._is_ours(view, tiles)
-        await self._judge_aim(target)
+        await self._judge_aims(target)
         self._judge_views(target)
         if target is not None and check_index is not None:
             await check_index(self, target)
@@ -244,10 +233,10 @@ class Follower:
             if head.size >= self._followed.size:
                 async for _ in self._hash(target, source):
                     await self._map(source)
-            else:
-                if head.size > self._followed.signed:
-                    self._advance(self._reached(target))
-                await self._map(source)
+                return True
+            if head.size > self._followed.signed:
+                self._advance(self._reached(target))
+            await self._map(source)
         except READ_ERRORS as error:
             self._unread(target, str(error), error)
             return False
@@ -261,7 +250,7 @@ class Follower:
             # One for each portion: what it has read is not kept for the whole log.
             reader, before = LogReader(target.place.source, head.size, head.root), tree.size
             source.held.clear()
-            await portion.grow(tree, target.place.source, head.size, source.held)
+            await portion.grow(tree, target.place.source, head.size, source.held, self._enough)
             root = tree.root()
             # A portion's end is in the signed tree, or nothing of it is believed.
             signed = head.root if tree.size == head.size else (await reader.prove_consistency(tree.size))[0]
@@ -278,20 +267,24 @@ class Follower:
             after = replace(self._followed, size=tree.size, root=root)
             if tree.size == head.size and head.size >= self._followed.signed:
                 after = replace(self._reached(target), size=tree.size, root=root)
-            elif not after.aim:
-                after = replace(after, aim=target.note)
+            elif target.seen is not None:
+                aims = Aims(after.aims, self._policy)
+                aims.add(target.seen, target.note)
+                after = replace(after, aims=aims.encode())
             if after != self._followed:
                 self._advance(after)
                 self._step("hashed")
             self._progress("hashed", tree.size - before)
             yield
-            if tree.size == head.size:
+            if tree.size == head.size or self._enough():
                 return
 
     def _reached(self, target: View) -> Followed:
-        """The state once a checkpoint was followed to its end."""
-        head = target.checkpoint
-        return replace(self._followed, note=target.note, signed=head.size, signed_root=head.root)
+        """The state once a checkpoint was followed to its end; of one tree the note that was cosigned last."""
+        head, note = target.checkpoint, target.note
+        if standing.is_older(target, self._followed, self._policy):
+            note = self._followed.note
+        return replace(self._followed, note=note, signed=head.size, signed_root=head.root)
 
     async def _drop_unsigned(self, target: View) -> None:
         """What was hashed of a checkpoint that was not reached may be of another tree than this one: then it goes.
@@ -311,21 +304,24 @@ class Follower:
             self._state.forget_rules(before, after, self._now, [], before.signed)
             self._look.followed = after
 
-    async def _judge_aim(self, target: View | None) -> None:
-        """A checkpoint that was begun and not followed to its end is not forgotten: it may be of another tree."""
-        followed = self._followed
-        if not followed.aim:
-            return
-        seen = read_checkpoint(followed.aim, self._policy, origin=followed.origin)
-        size = seen.checkpoint.size
-        if size > followed.signed:
-            if target is not None and target.checkpoint.size < size:
-                what = f"the log showed {size} entries that were not read to their end, and now shows fewer"
-                self._standing(Kind.ROLLBACK, "earlier checkpoint", what)
-            return
-        earlier = View(Place(Role.EARLIER, "checkpoint", self._own), seen, followed.aim, None)
-        if await self._is_ours(earlier, []) or earlier in self._convicted:
-            self._advance(replace(self._followed, aim=b""))
+    async def _judge_aims(self, target: View | None) -> None:
+        """What was begun and not followed to its end is compared once that can be done, and told until then."""
+        aims = Aims(self._followed.aims, self._policy)
+        for seen, note in aims:
+            size = seen.checkpoint.size
+            if size > self._followed.signed:
+                continue
+            earlier = View(Place(Role.EARLIER, "checkpoint", self._own), seen, note, None)
+            if await self._is_ours(earlier, []) or earlier in self._convicted:
+                aims.settle(note)
+        under_way = target.checkpoint if target is not None and self._enough() else None
+        left = [seen.checkpoint.size for seen, _ in aims if seen.checkpoint != under_way]
+        if left:
+            count = f"{len(left)} or more" if aims.full else str(len(left))
+            text = f"the log began to show trees: {count} of up to {max(left)} entries, and does not finish them"
+            self._standing(Kind.ROLLBACK, "earlier checkpoint", text)
+        if aims.encode() != self._followed.aims:
+            self._advance(replace(self._followed, aims=aims.encode()))
 
     async def _settle(self, tree: Rehash, source: TileSource) -> None:
         """The hash tiles that the log serves are those that follow from its entries. Raises VerificationError."""

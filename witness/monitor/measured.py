@@ -63,9 +63,11 @@ class Measured:
                 yield Finding(Kind.INERT, self._log, cut(about, MAX_ABOUT), text, index)
             return
         why, seen = unknown(claim, state), _seen(index, issuer, claim)
+        if accusation(claim) is not None:
+            seen = msgspec.structs.replace(seen, release=None)  # no release that comes later explains it by its name
         if why is not None:
             yield from self._tell(seen, f"{issuer} has seen {why} (result {parsed.statement_id})")
-        elif seen.release is not None and seen.evidence:
+        elif seen.release is not None and seen.evidence and _measured(claim):
             same = (issuer, seen.stream, seen.evidence)
             yield from self._explain(lambda each: (each.issuer, each.stream, each.evidence) == same)
 
@@ -115,19 +117,31 @@ def _evidence(judged: JudgedClaim) -> str:
 
 def unknown(result: Result, state: Effective) -> str | None:
     """What a result has seen that no release on this log explains, None where there is nothing."""
-    judged = result.judged
+    judged, accused = result.judged, accusation(result)
+    if accused is not None:
+        return accused  # whatever release it names: that is the one which it was judged by, not the one that ran
     if judged is not None and judged.release is not None:
         stream = state.release(judged.release)
         if stream is None:
             return f"release {judged.release}, which is not in effect on this log"
         if stream != judged.stream:
             return f"release {judged.release} as one of {judged.stream}, of which it is none"
-        return None
+    return None
+
+
+def accusation(result: Result) -> str | None:
+    """What a result says has run that is no release's; None where it says nothing of the kind."""
+    judged = result.judged
     if any(each.vector.get("executables") == NOT_RECOGNISED for each in result.submodules):
         return "a measurement that is no release's"
     if judged is not None and judged.checks.get("hardware") == "verified" and _unmeasured(judged):
         return f"genuine hardware that runs no release it knows of {judged.stream}"
     return None
+
+
+def _measured(result: Result) -> bool:
+    """Whether a result says that what ran is the release that it names."""
+    return result.judged is not None and result.judged.checks.get("measurement") == "verified"
 
 
 def _unmeasured(judged: JudgedClaim) -> bool:

@@ -98,7 +98,10 @@ class Outlets:
 
         Raises what an outlet before met that is no outlet's failure, such as sqlite3.Error.
         """
-        self._state.unasked([sink.name for sink in settings.sinks])
+        names = [sink.name for sink in settings.sinks]
+        self._state.unasked(names)
+        for name in self._tasks.keys() - set(names):
+            self._tasks.pop(name).cancel()  # it is told no longer, wherever it is
         for sink in settings.sinks:
             task = self._tasks.get(sink.name)
             if task is not None and task.done():

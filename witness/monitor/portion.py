@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from teelog.client.log import LogReader
 from teelog.client.rehash import Rehash
@@ -45,14 +45,16 @@ class Joined:
         return self.held.get(bundle) or await self._place.bundle(bundle)
 
 
-async def grow(tree: Rehash, source: TileSource, size: int, held: dict[Bundle, bytes]) -> None:
-    """Takes the next portion of entries, a few bundles fetched ahead."""
+async def grow(
+    tree: Rehash, source: TileSource, size: int, held: dict[Bundle, bytes], enough: Callable[[], bool] = lambda: False
+) -> None:
+    """Takes the next portion of entries, a few bundles fetched ahead. enough: asked after each, to end the portion."""
     end = min(size, (tree.size // WIDTH + PORTION) * WIDTH)
     wanted = bundles(tree.size, end)
     taken = 0
     tasks: list[tuple[Bundle, asyncio.Task[bytes]]] = []
     try:
-        while (wanted or tasks) and taken < PORTION_BYTES:
+        while (wanted or tasks) and taken < PORTION_BYTES and not (taken and enough()):
             while wanted and len(tasks) < AHEAD:
                 tasks.append((wanted[0], asyncio.ensure_future(source.bundle(wanted.pop(0)))))
             bundle, task = tasks.pop(0)

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from teelog.client.http import HttpClient, check_url
+from teelog.client.places import sources
 from teelog.client.source import DirectorySource, HttpSource, TileSource, is_url, public_directory
-from teelog.errors import TeelogError
+from teelog.errors import MalformedError, RefusedError, TeelogError, UnavailableError
+from teelog.tlog.tiles import Bundle, Tile
 from teelog.witness.monitor import settings as files
 from teelog.witness.monitor import views
 from teelog.witness.monitor.folder import FEED, Folder
-from teelog.witness.monitor.follow import Follower, Look, Progress
+from teelog.witness.monitor.follow import Follower, Progress
 from teelog.witness.monitor.index_follow import IndexFollower
+from teelog.witness.monitor.looked import Look
 from teelog.witness.monitor.outlets import Outlets, write_feed
 from teelog.witness.monitor.settings import Settings
 from teelog.witness.monitor.state import State
 from teelog.witness.monitor.views import Place, Role, View
 
 HTTP_SECONDS = 30.0  # for one file of a log
+LOOK_SECONDS = 300.0  # that one look may take over a log's entries, while others follow
 TELL_SECONDS = 30.0  # for the outlets, after the last look
 
 
@@ -40,9 +45,41 @@ async def places(settings: Settings, seconds: float = HTTP_SECONDS) -> AsyncIter
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(HttpClient(seconds))
         found = [Place(Role.LOG, policy.origins()[0], _source(http, settings.place))]
-        found += [Place(Role.MIRROR, mirror, _source(http, mirror)) for mirror in settings.mirrors]
+        origin = policy.origins()[0]
+        found += [Place(Role.MIRROR, each, _Mirror(sources(http, each, origin))) for each in settings.mirrors]
         asked = await stack.enter_async_context(HttpClient(views.WITNESS_SECONDS))
         yield [*found, *views.witness_places(asked, policy, policy.origins()[0])]
+
+
+class _Mirror:
+    """Where a mirror may have the log: at its place, or below its prefix. The first that has a checkpoint is read."""
+
+    def __init__(self, sources: Sequence[TileSource]) -> None:
+        self._sources = sources
+        self._chosen = sources[0]
+
+    @property
+    def name(self) -> str:
+        return self._chosen.name
+
+    async def checkpoint(self) -> bytes:
+        first: TeelogError | None = None
+        for source in self._sources:
+            try:
+                found = await source.checkpoint()
+            except (RefusedError, MalformedError, UnavailableError) as error:
+                first = first or error
+                continue
+            self._chosen = source
+            return found
+        assert first is not None
+        raise first
+
+    async def tile(self, tile: Tile) -> bytes:
+        return await self._chosen.tile(tile)
+
+    async def bundle(self, bundle: Bundle) -> bytes:
+        return await self._chosen.bundle(bundle)
 
 
 def _source(http: HttpClient, place: str) -> TileSource:
@@ -56,9 +93,10 @@ async def look(
     now: int,
     progress: Progress = lambda _what, _count: None,
     step: Callable[[str], object] = lambda _: None,
+    enough: Callable[[], bool] = lambda: False,
 ) -> Look:
-    """Looks once, and keeps what was found. Raises ConfigError, OSError, sqlite3.Error."""
-    follower = Follower(folder, state, settings, now, progress, step)
+    """Looks once, and keeps what was found. enough: see ``Follower``. Raises ConfigError, OSError, sqlite3.Error."""
+    follower = Follower(folder, state, settings, now, progress, step, enough)
     async with places(settings) as found:
         index, policy = None, settings.index()
         if policy is not None:
@@ -108,11 +146,14 @@ class Monitor:
         self._progress = progress
         self._step = step
         self._settings: Settings | None = None
+        self._seconds = math.inf
         self.outlets = Outlets(folder, state, clock.now, clock.monotonic)
 
     async def run(self, interval: float, polls: int | None = None) -> None:
         """Raises ConfigError at the first look; later ones are told and tried again. OSError, sqlite3.Error end it."""
         done = 0
+        # Who asks for so many looks means whole ones; who stays must not wait for a log that drips.
+        self._seconds = LOOK_SECONDS if polls is None else math.inf
         try:
             while True:
                 await self._look(first=done == 0)
@@ -142,7 +183,16 @@ class Monitor:
             if before is not None and before != settings:
                 self._changed(before, settings)
             self._state.settle(settings.settled, self._clock.now())
-            seen = await look(self._folder, self._state, settings, self._clock.now(), self._progress, step)
+            until = self._clock.monotonic() + self._seconds
+            seen = await look(
+                self._folder,
+                self._state,
+                settings,
+                self._clock.now(),
+                self._progress,
+                step,
+                lambda: self._clock.monotonic() > until,
+            )
         except TeelogError as error:
             if first:
                 raise

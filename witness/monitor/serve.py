@@ -13,8 +13,9 @@ from teelog.errors import TeelogError, UnavailableError
 from teelog.listen import Address
 from teelog.serving import new_loop, stop_on_signals
 from teelog.witness.monitor.folder import Folder
-from teelog.witness.monitor.follow import Look, Progress
+from teelog.witness.monitor.follow import Progress
 from teelog.witness.monitor.listener import Listener
+from teelog.witness.monitor.looked import Look
 from teelog.witness.monitor.run import Clock, Monitor
 from teelog.witness.monitor.settings import Settings
 from teelog.witness.monitor.state import State

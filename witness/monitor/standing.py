@@ -18,7 +18,7 @@ UNSHOWN = 300  # seconds after which the log should show what a witness has cosi
 
 
 class Waiting:
-    """What witnesses have seen and the log does not show: place -> (size, since when, POSIX seconds).
+    """What witnesses have seen and the log does not show: origin and place -> (size, since when, POSIX seconds).
 
     A log that grows for everybody else has newer cosignatures all the time: what counts is how long it has not shown a
     size that somebody saw. data: as ``encode`` gave it.
@@ -82,7 +82,7 @@ def _of_view(
             yield Kind.ROLLBACK, str(view.place), f"the log shows {shown} entries, and showed {seen} before"
         return
     if view.place.role is Role.WITNESS:
-        unshown = waiting.since(str(view.place), shown, seen, now)
+        unshown = waiting.since(f"{followed.origin} {view.place}", shown, seen, now)
         hidden = unshown is not None and (now - unshown > UNSHOWN or (view.cosigned and age > UNSHOWN))
     else:
         hidden = False
@@ -100,15 +100,25 @@ def _age(
         return  # nobody tells a time
     shown = [view.seen for view in views if view.seen is not None and view.place.role is not Role.WITNESS]
     times = [time for seen in shown if (time := quorum_since(seen, policy))]
-    if target is not None and target.seen is not None and quorum_since(target.seen, policy) is None:
+    kept = quorum_since(read_checkpoint(followed.note, policy), policy) if followed.note else None
+    known = kept is not None and target is not None and target.checkpoint.size == followed.signed
+    # What was seen cosigned is, whoever shows it without: a mirror's checkpoint has the log's and its own line.
+    if target is not None and target.seen is not None and not known and quorum_since(target.seen, policy) is None:
         missing = _missing(policy, set(target.seen.cosignatures))
-        yield Kind.NOT_WITNESSED, "", f"the log's checkpoint of size {target.checkpoint.size}: {missing}"
-    if followed.note:
-        kept = quorum_since(read_checkpoint(followed.note, policy), policy)
-        times += [kept] if kept is not None else []
+        yield Kind.NOT_WITNESSED, "", f"the checkpoint of size {target.checkpoint.size} at {target.place}: {missing}"
+    times += [kept] if kept is not None else []
     newest = max(times, default=None)
     if newest is not None and now - newest > settings.max_age:
         yield Kind.STALLED, "", f"no quorum has cosigned since {datetime.fromtimestamp(newest, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def is_older(view: View, followed: Followed, policy: Policy) -> bool:
+    """Whether a view shows the very tree that was followed, with an older quorum than the one kept, or with none."""
+    if not followed.note or (view.checkpoint.size, view.checkpoint.root) != (followed.signed, followed.signed_root):
+        return False
+    kept = quorum_since(read_checkpoint(followed.note, policy), policy)
+    assert view.seen is not None
+    return kept is not None and (quorum_since(view.seen, policy) or 0) < kept
 
 
 def _missing(policy: Policy, cosigned: set[str]) -> str:

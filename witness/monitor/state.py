@@ -22,7 +22,7 @@ from teelog.witness.monitor.ledger import TABLES as LEDGER_TABLES
 from teelog.witness.monitor.ledger import Ledger
 from teelog.witness.state import connect, connect_reader
 
-VERSION = 1  # of the tables
+VERSION = 2  # of the tables
 APPLICATION = 0x74656D6F
 
 _TABLES = """
@@ -30,7 +30,7 @@ CREATE TABLE followed (
   id INTEGER PRIMARY KEY CHECK (id = 0), origin TEXT NOT NULL,
   size INTEGER NOT NULL, root BLOB NOT NULL, note BLOB NOT NULL, signed INTEGER NOT NULL, signed_root BLOB NOT NULL,
   mapped INTEGER NOT NULL, rules BLOB NOT NULL, looked_at INTEGER NOT NULL, read_at INTEGER NOT NULL,
-  settings TEXT NOT NULL, aim BLOB NOT NULL, waiting BLOB NOT NULL
+  settings TEXT NOT NULL, aims BLOB NOT NULL, waiting BLOB NOT NULL
 ) STRICT;
 CREATE TABLE effective (key BLOB PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE told (sink TEXT PRIMARY KEY, number INTEGER NOT NULL, since INTEGER, cause TEXT) STRICT;
@@ -44,8 +44,8 @@ class Followed:
     size, root: of the entries that were hashed again. note, signed, signed_root: the newest checkpoint all of whose
     entries were, and its size and root; empty, 0 before the first. mapped: entries that the rules have seen. rules:
     their state. looked_at: POSIX seconds of the last look, read_at: of the last one that reached the log; 0 before.
-    settings: what the rules were made of. aim: the note of a checkpoint that was begun and never followed to its end;
-    empty: there is none. waiting: what witnesses have seen and the log does not show, as ``standing`` keeps it.
+    settings: what the rules were made of. aims: notes of checkpoints that were begun and not followed to their end, as
+    ``aims`` keeps them. waiting: what witnesses have seen and the log does not show, as ``standing`` keeps it.
     """
 
     origin: str
@@ -59,7 +59,7 @@ class Followed:
     looked_at: int = 0
     read_at: int = 0
     settings: str = ""
-    aim: bytes = b""
+    aims: bytes = b""
     waiting: bytes = b""
 
     @property
@@ -126,7 +126,7 @@ class State:
     def followed(self) -> Followed:
         row = self._db.execute(
             "SELECT origin, size, root, note, signed, signed_root, mapped, rules, looked_at, read_at, settings,"
-            " aim, waiting"
+            " aims, waiting"
             " FROM followed"
         ).fetchone()
         return Followed(*row)
@@ -182,7 +182,7 @@ class State:
                 what.looked_at,
                 what.read_at,
                 what.settings,
-                what.aim,
+                what.aims,
                 what.waiting,
             ),
         )

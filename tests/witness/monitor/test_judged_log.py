@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.witness.indexed_log import IndexedLog, served
 from tests.witness.monitor.judging import CHECKERS, NAMESPACE, OURS, STREAM, identity, result
 from tests.witness.monitor.watching import Watching, show
 
+GOOD: dict[str, Any] = {"verdict": "verified", "checks": {"hardware": "verified", "measurement": "verified"}}
 RELEASE = make.release_file()
 
 
@@ -30,7 +32,7 @@ def test_what_was_deployed_before_it_was_published_is_over_once_it_is(
     tmp_path: Path, log: IndexedLog, together: bool
 ) -> None:
     watching = Watching.of(tmp_path / "M", log, OURS)
-    log.grow(result(release=identity(RELEASE)))
+    log.grow(result(release=identity(RELEASE), **GOOD))
     if not together:
         show(log)
         watching.look()
@@ -47,7 +49,7 @@ def test_what_was_deployed_before_it_was_published_is_over_once_it_is(
 
 def test_other_watches_judge_the_log_anew_and_find_nothing_twice(tmp_path: Path, log: IndexedLog) -> None:
     watching = Watching.of(tmp_path / "M", log, OURS)
-    log.grow(result(), result(release=identity(RELEASE)), RELEASE)
+    log.grow(result(), result(release=identity(RELEASE), **GOOD), RELEASE)
     show(log)
     watching.look()
     found = watching.alerts()

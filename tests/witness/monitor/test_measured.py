@@ -142,3 +142,22 @@ def test_what_may_be_explained_is_bounded_and_the_rest_stays_told(
         judging.add(result(release=identity(RELEASE), evidence={"sha256": f"{number:02x}" * 32}, **GOOD))
     assert len(judging.found) == 4
     assert [each.index for each in judging.add(RELEASE)] == [5, 6]
+
+
+def test_a_release_that_is_named_explains_no_measurement_that_is_not_its_own(judging: Judging) -> None:
+    """As a verifier with a bundle says it: judged by the bundle's release, and another program ran."""
+    judging.add(RELEASE)
+    failed = {"verdict": "failed", "checks": {"hardware": "verified", "measurement": "failed"}, "executables": 33}
+    named = result(release=identity(RELEASE), evidence=EVIDENCE, **failed)
+    assert told(judging.add(named)) == [f"measured-not-released {ABOUT} 4"]
+    again = result(release=identity(RELEASE), evidence=EVIDENCE, as_of=1_800_000_001, **failed)
+    assert judging.add(again) == []
+
+
+def test_a_result_that_did_not_get_to_the_measurement_explains_none(judging: Judging) -> None:
+    judging.add(RELEASE)
+    assert told(judging.add(result(evidence=EVIDENCE))) == [f"measured-not-released {ABOUT} 4"]
+    broken = {"verdict": "failed", "checks": {"hardware": "failed", "measurement": "failed"}}
+    assert judging.add(result(release=identity(RELEASE), evidence=EVIDENCE, **broken)) == []
+    found = judging.add(result(release=identity(RELEASE), evidence=EVIDENCE, **GOOD))
+    assert told(found) == [f"measured-not-released {ABOUT} 4 over"]

@@ -11,6 +11,7 @@ import pytest
 from teelog.testing.ledger import cosigned
 from teelog.tlog.policy_lint import Operator, write_policy
 from teelog.witness.monitor.finding import Finding, Kind
+from teelog.witness.monitor.standing import Waiting
 from tests.client.peers import Peer, Reply, peer
 from tests.witness.harness import NOW
 from tests.witness.indexed_log import IndexedLog, served
@@ -68,7 +69,7 @@ def test_a_tree_that_was_begun_and_left_is_proven_another_once_the_log_is_as_lon
         assert watching.kinds() == [("fork", "earlier checkpoint", None)]
         assert watching.forks(log) == 1
         watching.look()
-        assert watching.followed().aim == b""
+        assert watching.followed().aims == b""
 
 
 def test_a_tree_that_was_begun_and_is_the_same_is_gone_on_with_and_forgotten(
@@ -88,7 +89,7 @@ def test_a_tree_that_was_begun_and_is_the_same_is_gone_on_with_and_forgotten(
     log.lies["checkpoint"] = whole
     del log.lies["tile/entries/001"]
     watching.look()
-    assert (watching.followed().signed, watching.followed().aim) == (600, b"")
+    assert (watching.followed().signed, watching.followed().aims) == (600, b"")
     assert watching.kinds() == []
 
 
@@ -151,3 +152,70 @@ def test_a_log_that_shows_a_checkpoint_and_no_entries_was_not_read(tmp_path: Pat
     del log.lies["tile/entries/000.p/2"]
     watching.look()
     assert watching.followed().read_at == NOW
+
+
+def test_a_checkpoint_that_was_begun_first_hides_no_other_that_is_begun_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("teelog.witness.monitor.portion.PORTION", 1)
+    with served() as log, served() as other:
+        log.grow(*(b"entry %d" % number for number in range(700)))
+        other.grow(*(b"other %d" % number for number in range(900)))
+        show(log)
+        show(other)
+        watching = Watching.of(tmp_path / "M", log)
+        for place, rest in ((log, "tile/entries/001"), (other, "tile/entries/001")):
+            place.lies[rest] = Reply(status=503)
+            watching.change(place=place.url)
+            watching.look()
+            assert (watching.followed().signed, watching.followed().size) == (0, 256)
+        watching.change(place=log.url)
+        del log.lies["tile/entries/001"]
+        watching.look()
+        assert watching.followed().signed == 700
+        assert watching.kinds() == [("rollback", "earlier checkpoint", None)]
+        log.grow(*(b"entry %d" % number for number in range(700, 1_200)))
+        show(log)
+        watching.look()
+        assert watching.kinds() == [("fork", "earlier checkpoint", None)]
+        assert watching.forks(log) == 1
+
+
+def test_a_look_ends_in_time_and_the_next_goes_on(tmp_path: Path, log: IndexedLog) -> None:
+    """A log that drips puts off neither what holds now nor who is told."""
+    log.grow(*(b"entry %d" % number for number in range(700)))
+    show(log)
+    watching = Watching.of(tmp_path / "M", log)
+    for size in (256, 512):
+        watching.look(enough=lambda: True)
+        assert (watching.followed().size, watching.followed().signed) == (size, 0)
+        assert (watching.followed().looked_at, watching.kinds()) == (NOW, [])
+    watching.look(enough=lambda: True)
+    assert (watching.followed().size, watching.followed().signed) == (700, 700)
+
+
+def test_a_mirrors_bare_checkpoint_takes_no_cosignature_from_what_was_seen(tmp_path: Path, log: IndexedLog) -> None:
+    """A tlog-mirror shows the log's line and its own: the log is gone, and has stalled all the same."""
+    log.grow(b"one", b"two")
+    show(log)
+    watching = Watching.of(tmp_path / "M", log)
+    watching.look()
+    with peer() as mirror:
+        bare = cosigned(log.checkpoint(), log.log, (), NOW)
+        path = hashlib.sha256(log.origin.encode()).hexdigest()
+        mirror.answers[f"/mirror/{path}/checkpoint"] = bare
+        watching.change(mirrors=(f"{mirror.url}/mirror",))
+        log.lies["checkpoint"] = Reply(status=503)
+        watching.now += 86_401
+        watching.look()
+        assert sorted(watching.kinds()) == [("stalled", "", None), ("unreachable", "log", None)]
+        watching.look()
+        assert ("stalled", "", None) in watching.kinds()
+
+
+def test_a_witness_of_log_and_index_is_waited_for_by_each() -> None:
+    waiting = Waiting()
+    assert waiting.since("log.example/tee witness w1", 9, 4, NOW) == NOW
+    assert waiting.since("log.example/tee/index/v1 witness w1", 2, 2, NOW) is None
+    assert Waiting(waiting.encode()).since("log.example/tee witness w1", 12, 4, NOW + 600) == NOW
+    assert waiting.since("log.example/tee witness w1", 12, 9, NOW + 600) == NOW + 600

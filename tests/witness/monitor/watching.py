@@ -15,7 +15,7 @@ from teelog.witness.monitor import folder as folders
 from teelog.witness.monitor import run, settings
 from teelog.witness.monitor.finding import Alert
 from teelog.witness.monitor.folder import Folder
-from teelog.witness.monitor.follow import Look
+from teelog.witness.monitor.looked import Look
 from teelog.witness.monitor.settings import Settings
 from teelog.witness.monitor.state import Followed
 from tests.client.peers import Reply
@@ -53,10 +53,10 @@ class Watching:
     def change(self, **more: object) -> None:
         settings.write(self.path, msgspec.structs.replace(settings.read(self.path), **more))
 
-    def look(self) -> Look:
+    def look(self, enough: Callable[[], bool] = lambda: False) -> Look:
         with self.folder.locked() as state:
             chosen = settings.read(self.path)
-            return asyncio.run(run.look(self.folder, state, chosen, self.now, step=self.step))
+            return asyncio.run(run.look(self.folder, state, chosen, self.now, step=self.step, enough=enough))
 
     def alerts(self, *, only_open: bool = False) -> list[Alert]:
         with self.folder.locked() as state:
