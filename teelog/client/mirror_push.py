@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -145,7 +146,7 @@ class _Push:
         """One request. Where it breaks off, the mirror is asked again what it lacks: what it took it keeps."""
         parts, sent = [mirror.encode_header(self._origin, start, end, ticket)], 0
         length, reader = 0, self._reader()
-        for first, begin, stop in mirror.packages(start, end)[:MAX_PACKAGES]:  # MI-39
+        for first, begin, stop in itertools.islice(mirror.packages(start, end), MAX_PACKAGES):  # MI-39
             entries = [entry async for _, entry in reader.entries(begin, stop)]
             parts.append(mirror.encode_package(entries, await reader.prove_subtree(first, stop, end)))
             length, sent = length + len(parts[-1]), sent + stop - begin

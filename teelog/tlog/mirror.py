@@ -7,7 +7,7 @@ package: (u16 entry size || entry) ... || u8 num_hashes || num_hashes hashes
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from teelog import strict
@@ -57,12 +57,14 @@ def encode_header(origin: str, start: int, end: int, ticket: bytes = b"") -> byt
     return len(name).to_bytes(2, "big") + name + numbers + len(ticket).to_bytes(2, "big") + ticket
 
 
-def packages(start: int, end: int) -> list[tuple[int, int, int]]:
-    """MI-20: the canonical sequence for [start, end): (start of the subtree, start, end) of each package."""
-    found = []
-    for rounded in range(start - start % WIDTH, end, WIDTH):
-        found.append((rounded, max(start, rounded), min(end, rounded + WIDTH)))
-    return found if start < end else []
+def packages(start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """MI-20: the canonical sequence for [start, end): (start of the subtree, start, end) of each package.
+
+    One by one: a log may have signed any size.
+    """
+    if start < end:
+        for rounded in range(start - start % WIDTH, end, WIDTH):
+            yield rounded, max(start, rounded), min(end, rounded + WIDTH)
 
 
 def encode_package(entries: Iterable[bytes], proof: Sequence[bytes]) -> bytes:

@@ -304,7 +304,7 @@ def test_MI_28_the_info_is_three_lines():
     ],
 )
 def test_MI_20_the_canonical_sequence(start: int, end: int, expected: list[tuple[int, int, int]]):
-    assert wire.packages(start, end) == expected
+    assert list(wire.packages(start, end)) == expected
 
 
 def test_what_no_header_holds_is_a_mistake_of_the_caller():

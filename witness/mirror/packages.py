@@ -28,7 +28,7 @@ class Packages:
     """MI-20: "The request MUST contain a prefix of the canonical sequence", which [start, end) determines."""
 
     def __init__(self, start: int, end: int) -> None:
-        self._left = iter(packages(start, end))
+        self._left = packages(start, end)
         self._range = next(self._left, None)
         self._held = bytearray()
         self._at = 0

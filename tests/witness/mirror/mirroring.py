@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ def package(log: Log, first: int, start: int, end: int, size: int) -> bytes:
 
 def upload(log: Log, start: int, end: int, ticket: bytes = b"", *, most: int | None = None) -> bytes:
     """An add-entries body with the first ``most`` packages of [start, end)."""
-    sent = packages(start, end)[:most]
+    sent = itertools.islice(packages(start, end), most)
     return encode_header(log.origin, start, end, ticket) + b"".join(package(log, *each, end) for each in sent)
 
 

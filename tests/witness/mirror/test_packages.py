@@ -46,9 +46,14 @@ def test_MI_20_packages_are_the_same_however_the_body_is_cut(data: st.DataObject
 
 
 def test_MI_20_the_sequence_is_aligned_at_multiples_of_256() -> None:
-    assert packages(300, 800) == [(256, 300, 512), (512, 512, 768), (768, 768, 800)]
-    assert packages(5, 5) == []
-    assert packages(0, 256) == [(0, 0, 256)]
+    assert list(packages(300, 800)) == [(256, 300, 512), (512, 512, 768), (768, 768, 800)]
+    assert list(packages(5, 5)) == []
+    assert list(packages(0, 256)) == [(0, 0, 256)]
+
+
+def test_MI_20_a_log_of_any_size_that_can_be_signed_costs_a_header_nothing() -> None:
+    assert next(packages(0, 2**62)) == (0, 0, 256)
+    assert not Packages(0, 2**62).complete
 
 
 @given(st.integers(64, 255))
