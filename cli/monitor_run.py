@@ -30,8 +30,8 @@ def run(monitor: Path, interval: float, polls: int | None, listen: str | None, h
     """Follow the log from where the last run ended, and tell of what is found, until stopped.
 
     It may be killed at any moment and started again: nothing is lost, nothing is found twice. With --polls it ends
-    after so many looks, with exit code 5 where the log provably misbehaved, 1 with open alerts, 4 where it could not
-    be read.
+    after so many looks, with exit code 5 where the log provably misbehaved, 1 with open alerts, 4 where nothing
+    else is open than that the log, a mirror or a witness could not be read.
 
     Example: teelog monitor run M --interval 60s --listen 127.0.0.1:6990
     """
