@@ -226,7 +226,9 @@ def _rank(view: View, policy: Policy) -> tuple[int, int]:
 def sources(http: object, place: str, origin: str) -> Sequence[FileSource]:
     """Where the log may lie: at ``place`` itself, a URL or a directory, or below a mirror's monitoring prefix.
 
-    Source: tlog-mirror, `<monitoring prefix>/<origin hash>`. Raises ConfigError for a bad URL.
+    Source: tlog-mirror, `<monitoring prefix>/<origin hash>`. That prefix is `/mirror` at the address where `teelog
+    witness serve --mirror` is pushed to; the same hash below the address itself is the witness's, who has no tiles.
+    Raises ConfigError for a bad URL.
     """
     below = hashlib.sha256(origin.encode()).hexdigest()
     if not is_url(place):
@@ -235,7 +237,7 @@ def sources(http: object, place: str, origin: str) -> Sequence[FileSource]:
     first = HttpSource(http, place)
     if re.search(r"/[0-9a-f]{64}$", first.name):
         return [first]
-    return [first, HttpSource(http, f"{first.name}/{below}")]
+    return [first, HttpSource(http, f"{first.name}/mirror/{below}"), HttpSource(http, f"{first.name}/{below}")]
 
 
 def index_sources(http: object, place: FileSource, origin: str) -> Sequence[TileSource]:

@@ -227,6 +227,12 @@ async def test_a_mirror_is_found_below_its_monitoring_prefix(tmp_path: Path):
             for url in (mirror.url, f"{mirror.url}/{below}", f"{mirror.url}/"):
                 source = Places([sources(http, url, logs.ORIGIN)], logs.policy(), logs.ORIGIN)
                 assert await read_all(source) == ENTRIES[:300]
+        # Where a witness mirrors, what it cosigned of the log lies below its address as well.
+        seen = {f"{below}/checkpoint": files["checkpoint"]}
+        mirror.serve({f"mirror/{below}/{path}": data for path, data in files.items()} | seen)
+        async with HttpClient() as http:
+            source = Places([sources(http, mirror.url, logs.ORIGIN)], logs.policy(), logs.ORIGIN)
+            assert await read_all(source) == ENTRIES[:300]
     logs.write(tmp_path / below, ENTRIES[:300])
     for folder in (tmp_path, tmp_path / below):
         found = sources(None, str(folder), logs.ORIGIN)
