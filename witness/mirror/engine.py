@@ -15,7 +15,7 @@ import structlog
 
 from teelog import durable
 from teelog.client.mirror_folder import CHECKPOINT
-from teelog.errors import ConfigError, ProofError, TeelogError, UnavailableError
+from teelog.errors import ConfigError, MalformedError, ProofError, TeelogError, UnavailableError
 from teelog.tlog import note
 from teelog.tlog.checkpoint import Checkpoint, parse_body
 from teelog.tlog.witness import encode_answer
@@ -83,7 +83,7 @@ class Engine:
                 raise UnavailableError("the mirror has stopped", actual=str(self.fatal)[:200])
             try:
                 return work()
-            except (sqlite3.Error, OSError, ConfigError, UnavailableError) as error:
+            except (sqlite3.Error, OSError, ConfigError, MalformedError, UnavailableError) as error:
                 self._failed(error)
                 raise UnavailableError("the mirror's storage failed", actual=str(error)[:200]) from error
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from teelog.client.mirror_folder import MirrorFolder
-from teelog.errors import ConfigError, ProofError
+from teelog.errors import ConfigError, MalformedError, ProofError
 from teelog.tlog import rfc6962, subtree, tiles
 from teelog.tlog.checkpoint import Checkpoint
 from teelog.tlog.rfc6962 import HASH_LENGTH, leaf_hash
@@ -80,7 +80,10 @@ class MirroredLog:
             raise ConfigError(
                 f"{self._folder.path} lacks tiles of its {self.row.next} entries", hint="restore the folder"
             )
-        edge = tiles.edge_from_tiles(self.row.next, [each for each in data if each is not None])
+        try:
+            edge = tiles.edge_from_tiles(self.row.next, [each for each in data if each is not None])
+        except MalformedError as error:
+            raise self._damaged("tile") from error
         if self.row.next == self.row.size and edge.root() != self.row.root:
             raise ConfigError(f"{self._folder.path} does not hold the tree that was signed", hint="restore the folder")
         return edge
@@ -112,8 +115,8 @@ class MirroredLog:
     def _append(self, entries: tuple[bytes, ...], hashes: list[bytes]) -> None:
         """Entries of one bundle, from the next one on."""
         number, before = divmod(self.row.next, WIDTH)
-        edge, new = self._edge.append(hashes)
         held = self._entries(Bundle(number, before)) if before else []
+        edge, new = self._edge.append(hashes)
         bundle = Bundle(number, before + len(entries))
         objects = {tile.path: data for tile, data in new.items()}
         objects[bundle.path] = tiles.encode_bundle([*held, *entries])
@@ -130,13 +133,24 @@ class MirroredLog:
         return tiles.parse_tile(data, tile.width)
 
     def _entries(self, bundle: Bundle) -> list[bytes]:
+        """Stored entries, which are those that were proven: what the disk changed is not copied, nor signed for."""
         data = self._get(bundle.path)
+        width = bundle.width
         if data is None:
-            data = self._get(bundle.full.path)
-            if data is None:
-                raise ConfigError(f"{self._folder.path} lacks {bundle.path}", hint="restore the folder")
-            return tiles.parse_bundle(data, WIDTH)[: bundle.width]
-        return tiles.parse_bundle(data, bundle.width)
+            data, width = self._get(bundle.full.path), WIDTH
+        if data is None:
+            raise ConfigError(f"{self._folder.path} lacks {bundle.path}", hint="restore the folder")
+        first = bundle.index * WIDTH
+        try:
+            entries = tiles.parse_bundle(data, width)[: bundle.width]
+        except MalformedError as error:
+            raise self._damaged(bundle.path) from error
+        if [leaf_hash(entry) for entry in entries] != self._leaves(first, first + bundle.width):
+            raise self._damaged(bundle.path)
+        return entries
+
+    def _damaged(self, path: str) -> ConfigError:
+        return ConfigError(f"{self._folder.path} holds a damaged {path}", hint="restore the folder")
 
     def _cut(self, tile: Tile) -> bytes:
         """A tile of a smaller tree than the one that is stored (MI-38)."""

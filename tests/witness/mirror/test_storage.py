@@ -150,9 +150,10 @@ async def _filled(desk: Desk, folder: Path, log: Log) -> None:
     [
         lambda folder: (folder / "logs" / HASH / "tile" / "0" / "001.p" / "44").unlink(),
         lambda folder: (folder / "logs" / HASH / "tile" / "0" / "001.p" / "44").write_bytes(bytes(44 * 32)),
+        lambda folder: (folder / "logs" / HASH / "tile" / "0" / "001.p" / "44").write_bytes(b""),
         lambda folder: (folder / "state.db").write_bytes(b"no database"),
     ],
-    ids=["tile-lost", "tile-changed", "state-damaged"],
+    ids=["tile-lost", "tile-changed", "tile-cut", "state-damaged"],
 )
 async def test_a_damaged_folder_is_refused_at_the_start(
     desk: Desk, log: Log, tmp_path: Path, harm: Callable[[Path], object]
@@ -250,6 +251,25 @@ async def test_a_log_whose_files_could_not_be_read_goes_on_once_they_can(desk: D
         (tmp_path / "away").rename(tiles)
         assert (await mirror.push(log, 5, 7)).status == 200
         await mirror.whole(log, 7)
+
+
+@pytest.mark.parametrize("harm", ["flipped", "cut", "of-another-width"])
+async def test_a_bundle_that_the_disk_changed_is_neither_copied_nor_signed_for(
+    desk: Desk, log: Log, tmp_path: Path, harm: str
+) -> None:
+    folder = tmp_path / "m"
+    await _filled(desk, folder, log)
+    bundle = folder / "logs" / HASH / "tile" / "entries" / "001.p" / "44"
+    good = bundle.read_bytes()
+    bad = {"flipped": good[:-1] + bytes([good[-1] ^ 1]), "cut": good[:-1], "of-another-width": good + b"\x00\x01x"}
+    async with mirroring(desk, folder) as mirror:
+        bundle.write_bytes(bad[harm])
+        mirror.pend(log, 300, 310)
+        assert (await mirror.push(log, 300, 310)).status == 503
+        assert mirror.kept() == (300, 300)
+        bundle.write_bytes(good)
+        assert (await mirror.push(log, 300, 310)).status == 200
+        await mirror.whole(log, 310)
 
 
 async def test_TT_16_TT_17_partial_tiles_go_once_the_full_one_is_shown(desk: Desk, log: Log, tmp_path: Path) -> None:
