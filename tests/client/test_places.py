@@ -228,6 +228,7 @@ async def test_a_mirror_is_found_below_its_monitoring_prefix(tmp_path: Path):
                 source = Places([sources(http, url, logs.ORIGIN)], logs.policy(), logs.ORIGIN)
                 assert await read_all(source) == ENTRIES[:300]
         # Where a witness mirrors, what it cosigned of the log lies below its address as well.
+        mirror.answers.clear()
         seen = {f"{below}/checkpoint": files["checkpoint"]}
         mirror.serve({f"mirror/{below}/{path}": data for path, data in files.items()} | seen)
         async with HttpClient() as http:
