@@ -31,7 +31,7 @@ MAX_NUMBER = 2**63 - 1
 )
 @click.option("--open", "only_open", is_flag=True, help="Only those that are not over.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=1_000, show_default=True, metavar="N")
-@click.option("--settle", type=click.IntRange(0, MAX_NUMBER), metavar="NUMBER", help="Events up to it have been dealt with.")
+@click.option("--settle", type=click.IntRange(0, MAX_NUMBER), metavar="NUMBER", help="Events up to it are dealt with.")
 @output.json_option
 def alerts(monitor: Path, after: int, only_open: bool, limit: int, settle: int | None) -> None:
     """Show what the monitor has found, also while it runs, and how far it has looked.
