@@ -17,6 +17,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from teelog.errors import ConfigError
 from teelog.witness import directory
+from teelog.witness.mirror import directory as mirrors
 from teelog.witness.serve import _operations
 from tests.commands import teelog
 from tests.project.sources import ROOT
@@ -28,11 +29,12 @@ BIN = Path(sys.executable).parent
 needs_command = pytest.mark.skipif(not (BIN / "teelog").exists(), reason="the command is not installed")
 
 
-def block(heading: str) -> str:
-    """The first block of shell lines below a heading of the manual."""
-    found = re.search(rf"^## {heading}\n.*?^```\n(.*?)^```$", (ROOT / "docs/witness.md").read_text(), re.M | re.S)
+def block(heading: str, number: int = 0) -> str:
+    """A block of shell lines below a heading of the manual."""
+    found = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", (ROOT / "docs/witness.md").read_text(), re.M | re.S)
     assert found is not None
-    return found[1]
+    blocks: list[str] = re.findall(r"^```\n(.*?)^```$", found[1], re.M | re.S)
+    return blocks[number]
 
 
 def run(text: str, folder: Path) -> None:
@@ -62,6 +64,17 @@ def test_a_witness_moves_with_its_state_and_cannot_be_started_where_it_was(
     moved = open_desk(path=tmp_path / "new" / "W1")
     assert moved.post(log.request(4, 6)).body == b"5\n"
     moved.cosign(log, 5, 6)
+
+
+def test_a_mirror_moves_with_its_witness_and_cannot_be_started_where_it_was(tmp_path: Path) -> None:
+    mirrors.init(tmp_path / "W1-mirror", "mirror.example/w1")
+    (tmp_path / "new").mkdir()
+    before = mirrors.load(tmp_path / "W1-mirror", "witness.example/w1")
+    run(block("Moving to another machine", 1), tmp_path)
+    with pytest.raises(ConfigError):
+        mirrors.load(tmp_path / "W1-mirror", "witness.example/w1")
+    after = mirrors.load(tmp_path / "new" / "W1-mirror", "witness.example/w1")
+    assert [str(each.verifier) for each in after.signers] == [str(each.verifier) for each in before.signers]
 
 
 @needs_command
