@@ -102,8 +102,9 @@ class Engine:
         stored = {origin for (origin,) in self._db.execute("SELECT origin FROM mirrored").fetchall()}
         for origin in sorted(stored | self._shown()):
             log = self._log(origin)
-            self._refuse_rollback(log)
-            if log.row.size >= 0:
+            signed = self._signed(log)
+            self._refuse_rollback(log, signed)
+            if log.row.size >= 0 and not self._is_shown(log, signed):
                 self._show(log)
 
     def _shown(self) -> set[str]:
@@ -112,22 +113,37 @@ class Engine:
         for path in (self._mirror.path / LOGS).glob(f"*/{CHECKPOINT}"):
             try:
                 origin = parse_body(note.parse(path.read_bytes()).claimed_text()).origin
+            except OSError as error:
+                raise UnavailableError(f"cannot read {path}", actual=error.strerror) from error
             except TeelogError:
                 continue  # not ours, as below
             if origin_hash(origin) == path.parent.name:
                 origins.add(origin)
         return origins
 
-    def _refuse_rollback(self, log: MirroredLog) -> None:
-        """What is shown was stored before, so the state is never behind it. Raises ConfigError."""
+    def _signed(self, log: MirroredLog) -> note.Note | None:
+        """What is shown of it, None where that is not ours: it is written again from what is stored."""
         shown = log.shown
-        if shown is None:
+        try:
+            return None if shown is None else note.open_note(shown, [each.verifier for each in self._mirror.signers])
+        except TeelogError:
+            return None
+
+    def _is_shown(self, log: MirroredLog, signed: note.Note | None) -> bool:
+        """Whether a start has nothing to sign: signing and syncing for each log would hold up many for minutes."""
+        if signed is None or not (log.shown or b"").startswith(log.row.note):
+            return False
+        keys = {line.verifier for line in signed.signatures if line.timestamp == log.row.timestamp}
+        return keys == {signer.verifier for signer in self._mirror.signers}
+
+    def _refuse_rollback(self, log: MirroredLog, signed: note.Note | None) -> None:
+        """What is shown was stored before, so the state is never behind it. Raises ConfigError."""
+        if signed is None:
             return
         try:
-            signed = note.open_note(shown, [signer.verifier for signer in self._mirror.signers])
             size = parse_body(signed.text).size
         except TeelogError:
-            return  # not ours: it is written again from what is stored
+            return
         if size > log.row.size:
             raise ConfigError(
                 f"{self._mirror.path} has an older {STATE} than what it signed for {log.origin}: it was rolled back",

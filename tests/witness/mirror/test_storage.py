@@ -166,6 +166,27 @@ async def test_a_damaged_folder_is_refused_at_the_start(
             pass
 
 
+async def test_a_start_signs_only_what_is_not_shown(desk: Desk, log: Log, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    await _filled(desk, folder, log)
+    checkpoint = folder / "logs" / HASH / "checkpoint"
+    whole = checkpoint.read_bytes()
+    steps: list[str] = []
+    async with mirroring(desk, folder, step=steps.append) as mirror:
+        assert steps == []
+        await mirror.whole(log, 300)
+    # Without one of the mirror's lines, without the log's, without the file, with another; and whole: again nothing.
+    lines = whole.splitlines(keepends=True)
+    for shown in (b"".join(lines[:-1]), b"".join([*lines[:-3], *lines[-2:]]), None, b"no note", whole):
+        checkpoint.unlink()
+        if shown is not None:
+            checkpoint.write_bytes(shown)
+        steps.clear()
+        async with mirroring(desk, folder, step=steps.append) as mirror:
+            assert steps == ([] if shown == whole else ["signed", "shown"])
+            await mirror.whole(log, 300)
+
+
 async def test_a_state_older_than_what_was_signed_is_refused(desk: Desk, log: Log, tmp_path: Path) -> None:
     folder = tmp_path / "m"
     await _filled(desk, folder, log)
