@@ -216,14 +216,17 @@ def serve(
             output.note(f"metrics on http://{admin}/metrics")
         output.note(f"listening on http://{public}")
 
+    public, private = parse_address(listen), None if admin_listen is None else parse_address(admin_listen)
+    if mirror is None and mirror_name is not None:
+        raise click.UsageError("--mirror-name is of a new --mirror DIR")
     if mirror is not None:
         if semantic:
             raise click.UsageError("a semantic witness mirrors nothing")
         _make_mirror(witness, mirror, mirror_name)
     service.serve(
         witness,
-        parse_address(listen),
-        None if admin_listen is None else parse_address(admin_listen),
+        public,
+        private,
         ready,
         semantic=semantic,
         mirror=mirror,
@@ -231,13 +234,19 @@ def serve(
 
 
 def _make_mirror(witness: Path, folder: Path, name: str | None) -> None:
-    """Makes the mirror's folder if it is new."""
+    """Makes the mirror's folder if it is new, and the witness that it is made for can be served."""
     from teelog.witness import directory
     from teelog.witness.mirror import directory as mirrors
 
     if (folder / mirrors.CONFIG).exists():
         return
-    mirrors.init(folder, name or f"{directory.load_config(witness).name}-mirror")
+    own = directory.load_config(witness).name
+    chosen = name or f"{own}-mirror"
+    mirrors.check_name(chosen, own)
+    with directory.locked(witness) as mine:
+        if not mine:
+            return  # which `serve` refuses
+        mirrors.init(folder, chosen)
     output.note(f"{folder} is a new mirror: hand out {folder / mirrors.VKEYS}")
 
 

@@ -236,6 +236,17 @@ def test_one_folder_one_process(folder: Path) -> None:
     assert "in use by another process" in ran.stderr
 
 
+def test_MI_05_no_mirror_is_made_that_could_not_be_served(folder: Path, tmp_path: Path) -> None:
+    command = ("witness", "serve", folder, "--listen", "127.0.0.1:0", "--mirror", tmp_path / "M")
+    named = teelog(*command, "--mirror-name", WITNESS)
+    assert (named.code, "another name than its witness" in named.stderr) == (6, True)
+    assert teelog("witness", "serve", folder, "--mirror-name", "mirror.example/m").code == 2
+    with directory.locked(folder):
+        busy = teelog(*command)
+    assert (busy.code, "in use by another process" in busy.stderr) == (4, True)
+    assert not (tmp_path / "M").exists()
+
+
 def test_W_35_SIGKILL_after_the_answer_loses_nothing(folder: Path, log: Log) -> None:
     assert teelog("witness", "add-log", folder, log.vkeys[0]).code == 0
     with serving(folder) as (process, ports):

@@ -93,9 +93,7 @@ def load(path: Path, witness: str) -> Mirror:
         raise ConfigError(f"{path} is no mirror", expected=f"a folder with {CONFIG}", actual=error.strerror) from error
     except (ValueError, msgspec.ValidationError) as error:
         raise ConfigError(f"{path / CONFIG} is not usable", actual=str(error)[:200]) from error
-    # MI-05: "this witness service MUST be a distinct cosigner from the mirror cosigner, with a distinct name."
-    if config.name == witness:
-        raise ConfigError("a mirror needs another name than its witness", actual=config.name)
+    check_name(config.name, witness)
     signers = []
     for file, algorithm, kind in KEYS:
         private = keys.private_key_from_pem(key_file.read(path / file))
@@ -103,6 +101,13 @@ def load(path: Path, witness: str) -> Mirror:
             raise ConfigError(f"{path / file} has another algorithm", expected=algorithm)
         signers.append(NoteSigner.of(config.name, kind, private))
     return Mirror(path, config, tuple(signers))
+
+
+def check_name(name: str, witness: str) -> None:
+    """Raises ConfigError where a mirror has the name of the witness beside it."""
+    # MI-05: "this witness service MUST be a distinct cosigner from the mirror cosigner, with a distinct name."
+    if name == witness:
+        raise ConfigError("a mirror needs another name than its witness", actual=name)
 
 
 @contextlib.contextmanager
