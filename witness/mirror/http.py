@@ -59,6 +59,7 @@ class MirrorService:
         self._key = key
         self._seconds = seconds
         self._uploads: set[_Body] = set()
+        self._inflating = asyncio.Lock()
         self.files = Files(mirror.path / LOGS)
 
     @property
@@ -88,7 +89,7 @@ class MirrorService:
             return refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "compressed in a way that is not read here: gzip is")
         if len(self._uploads) >= UPLOADS and not self._make_room():
             return Answer(HTTPStatus.SERVICE_UNAVAILABLE, b"too many uploads\n", retry_after=1)
-        body = _Body(request, encoding == "gzip", self._seconds)
+        body = _Body(request, self._inflating if encoding == "gzip" else None, self._seconds)
         self._uploads.add(body)
         try:
             return await self._upload(body)
@@ -163,17 +164,19 @@ class MirrorService:
 
 
 class _Body:
-    """A request's body, decoded, bounded in bytes and time. seconds: for all of it.
+    """A request's body, decoded, bounded in bytes and time. seconds: for all of it. inflating: held for each step of
+    a gzip body, None where the body is none: however small many bodies are, they take one core at most, in turns.
 
     advanced: when something of it was kept last, in the event loop's seconds.
     """
 
-    def __init__(self, request: web.BaseRequest, gzip: bool, seconds: float) -> None:
+    def __init__(self, request: web.BaseRequest, inflating: asyncio.Lock | None, seconds: float) -> None:
         self.loop = asyncio.get_running_loop()
         self.advanced = self.loop.time()
         self._waiting: asyncio.Timeout | None = None
         self._content = request.content
-        self._inflate = zlib.decompressobj(wbits=31) if gzip else None
+        self._inflating = inflating
+        self._inflate = None if inflating is None else zlib.decompressobj(wbits=31)
         self._raw = b""  # that came and is not decoded yet
         self._full = False  # whether there may be more of what was decoded than was taken
         self._deadline = self.advanced + seconds
@@ -213,7 +216,7 @@ class _Body:
                         raise _BodyEnds
                     return
             while self._raw or self._full:
-                data, self._raw = self._step(self._raw)
+                data, self._raw = await self._step(self._raw)
                 self._full = self._inflate is not None and len(data) == _CHUNK
                 self._length += len(data)
                 if self._length > MAX_BODY:
@@ -221,12 +224,13 @@ class _Body:
                 if data:
                     yield data
 
-    def _step(self, raw: bytes) -> tuple[bytes, bytes]:
+    async def _step(self, raw: bytes) -> tuple[bytes, bytes]:
         """Some decoded bytes, and what is still to be decoded: a small body cannot become a large one at once."""
-        if self._inflate is None:
+        if self._inflate is None or self._inflating is None:
             return raw, b""
         try:
-            data = self._inflate.decompress(raw, _CHUNK)
+            async with self._inflating:  # and the event loop goes on meanwhile, with the witness's requests
+                data = await asyncio.to_thread(self._inflate.decompress, raw, _CHUNK)
         except zlib.error as error:
             raise MalformedError("the body is no gzip") from error  # MI-21
         if self._inflate.unused_data:

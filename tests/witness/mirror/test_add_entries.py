@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import threading
+import zlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -511,6 +514,41 @@ async def test_MI_46_a_small_body_does_not_become_a_large_one(
     answer = await mirror.send(compressed(bomb), Content_Encoding="gzip")
     assert answer.status == 400
     assert mirror.kept() == (0, -1)
+
+
+async def test_MI_46_gzip_is_decoded_beside_the_event_loop_one_piece_at_a_time(
+    mirror: Mirroring, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, busy = zlib.decompressobj, threading.Lock()
+    threads: set[int] = set()
+    together: list[bool] = []
+
+    class Watched:
+        def __init__(self, wbits: int) -> None:
+            self._real = honest(wbits)
+
+        def decompress(self, data: bytes, most: int) -> bytes:
+            threads.add(threading.get_ident())
+            together.append(not busy.acquire(blocking=False))
+            try:
+                return self._real.decompress(data, most)
+            finally:
+                if not together[-1]:
+                    busy.release()
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._real, name)
+
+    watched = SimpleNamespace(decompressobj=Watched, error=zlib.error)
+    monkeypatch.setattr("teelog.witness.mirror.http.zlib", watched)
+    mirror.pend(log, 0, 600)
+    body = compressed(upload(log, 0, 600))
+    answers = await asyncio.gather(*(mirror.send(body, Content_Encoding="gzip") for _ in range(4)))
+    assert {answer.status for answer in answers} == {200}
+    assert threads
+    assert threading.get_ident() not in threads
+    assert not any(together)
+    await mirror.whole(log, 600)
 
 
 async def test_MI_46_uploads_are_bounded_and_a_stalled_one_delays_nobody(
