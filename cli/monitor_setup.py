@@ -113,11 +113,15 @@ def init(
 
 
 def _place(where: str) -> str:
-    """A URL that can be asked, or a folder wherever the monitor is run from. Raises ConfigError."""
+    """A URL that can be asked, or a folder that is there, wherever the monitor is run from. Raises ConfigError."""
     from teelog.client.http import check_url
     from teelog.client.source import is_url
 
-    return check_url(where) if is_url(where) else str(Path(where).absolute())
+    if is_url(where):
+        return check_url(where)
+    if not Path(where).is_dir():
+        raise ConfigError(f"there is no folder {where}", expected="a URL or a log's folder")
+    return str(Path(where).absolute())
 
 
 @click.command()

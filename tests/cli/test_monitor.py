@@ -76,6 +76,7 @@ def test_it_says_that_it_looks_at_what_it_was_told_of_and_at_nothing_else(log: G
     bare = ("monitor", "init", "A", "--policy", "policy.txt", "--url", log.peer.url)
     assert b"watched     the tree; no statements\n" in log.run(*bare).stdout
     whole = ("monitor", "init", "B", "--policy", MAIN_POLICY, "--index-policy", INDEX_POLICY, "--url", log.peer.url)
+    (log.folder / "copy").mkdir()
     told = log.run(*whole, "--mirror", "copy").stdout
     assert f"mirror      {log.folder / 'copy'}\n".encode() in told
     assert b"its mirrors, its index; no statements\n" in told
@@ -99,10 +100,12 @@ def test_the_policies_are_that_of_a_log_and_of_its_index(log: Growing):
 
 
 def test_places_are_urls_that_can_be_asked_or_folders_wherever_it_runs(log: Growing):
+    (log.folder / "MIRROR").mkdir()
     init(log, "--mirror", "MIRROR", "--mirror", "https://mirror.example/log/")
     mirrors = log.run("monitor", "watch", "M", "--json").json["mirrors"]
     assert mirrors == [str(log.folder / "MIRROR"), "https://mirror.example/log"]
-    for words in (("--url", "http://log.example"), ("--mirror", "https://mirror.example/?x"), ("--url", "ftp://x")):
+    wrong = ["typo", "http://log.example", "https://mirror.example/?x", "ftp://x"]
+    for words in ((option, place) for option in ("--url", "--mirror") for place in wrong):
         log.run("monitor", "init", "N", "--policy", "policy.txt", *words, code=6)
     assert not (log.folder / "N").exists()
 
