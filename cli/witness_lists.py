@@ -47,9 +47,10 @@ def _sources(witness: Path, source: str | None, bounds: Bounds, local: bool) -> 
 
 
 def _read(source: str, local: bool) -> bytes:
+    from teelog.client.source import is_url
     from teelog.witness import list_plan, list_puller
 
-    if source.startswith(("https://", "http://")):
+    if is_url(source):
         with output.progress("reading the list"):
             return asyncio.run(list_puller.fetch(source, local=local))
     try:

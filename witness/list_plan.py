@@ -130,7 +130,7 @@ def parse(data: bytes) -> tuple[Listed, ...]:
 def _listed(line: int, fields: dict[str, str]) -> Listed:
     if "qpd" not in fields:
         raise MalformedError(f"the log at line {line} of the log list has no quota", expected="qpd N")
-    per_day = strict.decimal(fields["qpd"].encode(), "qpd")
+    per_day = strict.decimal(fields["qpd"].encode(), f"qpd of the log at line {line} of the log list")
     if per_day < 1:
         raise MalformedError(f"the log at line {line} of the log list has no quota", expected="qpd 1 or more")
     origin = fields.get("origin", "none")
