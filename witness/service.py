@@ -113,7 +113,9 @@ class Service:
         if request.method != "GET":
             return _not_allowed("GET")
         found = await asyncio.to_thread(mirror.files.find, request.raw_path)
-        return _response(found) if isinstance(found, Answer) else await mirror.files.send(request, found, HEADERS)
+        if isinstance(found, Answer):
+            return _response(found)
+        return await mirror.files.send(request, self._client(request), found, HEADERS)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -22,6 +23,7 @@ from teelog.witness.decide import Answer, refuse
 PREFIX = "/mirror/"
 PIECE = 65_536  # bytes
 READERS = 1_024  # of files larger than a piece, at a time: each may hold three pieces
+READERS_PER_ADDRESS = 64  # of them: a few addresses that do not read are not all there can be
 _FILE = re.compile(r"/mirror/(?P<log>[0-9a-f]{64})/(?P<path>checkpoint|tile/[0-9a-z./x]{1,80})")
 
 
@@ -38,7 +40,7 @@ class Files:
 
     def __init__(self, logs: Path) -> None:
         self._logs = logs
-        self._readers = 0
+        self._readers: Counter[str] = Counter()
 
     def find(self, path: str) -> Answer | Large:
         """The file of a mirrored log at a raw request path below ``PREFIX`` (MI-01)."""
@@ -61,15 +63,18 @@ class Files:
             return refuse(HTTPStatus.NOT_FOUND, "not found")
         return Answer(HTTPStatus.OK, data, "text/plain; charset=utf-8" if name == "checkpoint" else CONTENT_TYPE)
 
-    async def send(self, request: web.BaseRequest, large: Large, headers: Mapping[str, str]) -> web.StreamResponse:
-        """Sends it as fast as it is read. Raises ConnectionError where it is there no longer, or the client is not."""
-        if self._readers >= READERS:
+    async def send(
+        self, request: web.BaseRequest, client: str, large: Large, headers: Mapping[str, str]
+    ) -> web.StreamResponse:
+        """Sends it as fast as it is read. client: the address that it is counted under. Raises ConnectionError where
+        the file is there no longer, or the client is not."""
+        if self._readers[client] >= READERS_PER_ADDRESS or self._readers.total() >= READERS:
             return web.Response(
                 status=HTTPStatus.SERVICE_UNAVAILABLE,
                 body=b"too many readers\n",
                 headers={**headers, "Content-Type": "text/plain; charset=utf-8", "Retry-After": "1"},
             )
-        self._readers += 1
+        self._readers[client] += 1
         try:
             response = web.StreamResponse(headers={**headers, "Content-Type": CONTENT_TYPE, hdrs.SERVER: SOFTWARE})
             response.content_length = large.size
@@ -80,7 +85,9 @@ class Files:
             await response.write_eof()
             return response
         finally:
-            self._readers -= 1
+            self._readers[client] -= 1
+            if not self._readers[client]:
+                del self._readers[client]
 
 
 def _piece(large: Large, at: int) -> bytes:

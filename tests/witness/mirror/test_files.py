@@ -60,8 +60,11 @@ async def test_a_large_file_leaves_in_pieces(mirror: Mirroring, log: Log, monkey
     assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
-async def test_readers_of_large_files_are_bounded(mirror: Mirroring, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "READERS", 1)
+@pytest.mark.parametrize("bound", ["READERS", "READERS_PER_ADDRESS"])
+async def test_readers_of_large_files_are_bounded(
+    mirror: Mirroring, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    monkeypatch.setattr(files, bound, 1)
     pieces = Pieces(monkeypatch)
     first = asyncio.create_task(mirror.get(BUNDLE))
     try:
