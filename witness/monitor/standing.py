@@ -62,13 +62,13 @@ def conditions(
     waiting: moves on.
     """
     log = followed.origin
-    found = [each for view in views for each in _of_view(view, followed, settings, now, waiting)]
+    found = [each for view in views for each in _of_view(view, followed, settings, policy, now, waiting)]
     found += _age(views, target, followed, settings, policy, now)
     return [Finding(kind, log, about, cut(text), standing=True) for kind, about, text in found]
 
 
 def _of_view(
-    view: View, followed: Followed, settings: Settings, now: int, waiting: Waiting
+    view: View, followed: Followed, settings: Settings, policy: Policy, now: int, waiting: Waiting
 ) -> Iterator[tuple[Kind, str, str]]:
     if view.seen is None:
         readable = isinstance(view.trouble, MalformedError | VerificationError)
@@ -80,6 +80,8 @@ def _of_view(
     if view.place.role is Role.LOG:
         if shown < seen:
             yield Kind.ROLLBACK, str(view.place), f"the log shows {shown} entries, and showed {seen} before"
+        elif is_older(view, followed, policy, settings.behind):
+            yield Kind.ROLLBACK, str(view.place), "the log shows older cosignatures than it showed before"
         return
     if view.place.role is Role.WITNESS:
         unshown = waiting.since(f"{followed.origin} {view.place}", shown, seen, now)
@@ -101,7 +103,8 @@ def _age(
     shown = [view.seen for view in views if view.seen is not None and view.place.role is not Role.WITNESS]
     times = [time for seen in shown if (time := quorum_since(seen, policy))]
     kept = quorum_since(read_checkpoint(followed.note, policy), policy) if followed.note else None
-    known = kept is not None and target is not None and target.checkpoint.size == followed.signed
+    bare = target is not None and target.place.role is Role.MIRROR and target.checkpoint.size == followed.signed
+    known = kept is not None and bare
     # What was seen cosigned is, whoever shows it without: a mirror's checkpoint has the log's and its own line.
     if target is not None and target.seen is not None and not known and quorum_since(target.seen, policy) is None:
         missing = _missing(policy, set(target.seen.cosignatures))
@@ -112,13 +115,16 @@ def _age(
         yield Kind.STALLED, "", f"no quorum has cosigned since {datetime.fromtimestamp(newest, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def is_older(view: View, followed: Followed, policy: Policy) -> bool:
-    """Whether a view shows the very tree that was followed, with an older quorum than the one kept, or with none."""
+def is_older(view: View, followed: Followed, policy: Policy, seconds: float = 0) -> bool:
+    """Whether a view shows the very tree that was followed, with an older quorum than the one kept, or with none.
+
+    seconds: by more than so many.
+    """
     if not followed.note or (view.checkpoint.size, view.checkpoint.root) != (followed.signed, followed.signed_root):
         return False
     kept = quorum_since(read_checkpoint(followed.note, policy), policy)
     assert view.seen is not None
-    return kept is not None and (quorum_since(view.seen, policy) or 0) < kept
+    return kept is not None and (quorum_since(view.seen, policy) or 0) + seconds < kept
 
 
 def _missing(policy: Policy, cosigned: set[str]) -> str:

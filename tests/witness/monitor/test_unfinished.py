@@ -219,3 +219,19 @@ def test_a_witness_of_log_and_index_is_waited_for_by_each() -> None:
     assert waiting.since("log.example/tee/index/v1 witness w1", 2, 2, NOW) is None
     assert Waiting(waiting.encode()).since("log.example/tee witness w1", 12, 4, NOW + 600) == NOW
     assert waiting.since("log.example/tee witness w1", 12, 9, NOW + 600) == NOW + 600
+
+
+def test_a_log_that_shows_older_cosignatures_or_none_of_what_it_had_is_told(tmp_path: Path, log: IndexedLog) -> None:
+    log.grow(b"one", b"two")
+    show(log)
+    watching = Watching.of(tmp_path / "M", log)
+    watching.look()
+    show(log, NOW - 7_200)
+    watching.look()
+    assert watching.kinds() == [("rollback", "log", None)]
+    log.lies["checkpoint"] = Reply(cosigned(log.checkpoint(), log.log, (), NOW))
+    watching.look()
+    assert sorted(watching.kinds()) == [("not-witnessed", "", None), ("rollback", "log", None)]
+    show(log, NOW + 60)
+    watching.look()
+    assert watching.kinds() == []
