@@ -145,6 +145,11 @@ def test_a_folder_in_use_is_refused(tmp_path: Path):
     assert "is not empty" in ran.stderr
 
 
+def _as_at_a_terminal() -> None:
+    """Whoever runs the tests in the background has its children ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(
     ("number", "code"),
     [
@@ -156,7 +161,9 @@ def test_a_folder_in_use_is_refused(tmp_path: Path):
 def test_an_interrupted_demo_leaves_no_process(tmp_path: Path, number: signal.Signals, code: int):
     folder = tmp_path / "story"
     command = [sys.executable, "-m", "teelog.cli.main", "demo", "--dir", str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as demo:
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=_as_at_a_terminal
+    ) as demo:
         wait_until(lambda: (folder / "LOG.log").is_file())  # all witnesses are up by then
         assert len(left_in(folder)) >= 4
         os.kill(demo.pid, number)
