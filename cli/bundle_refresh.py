@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from teelog.cli import policy as policies
 from teelog.cli import trust as trusts
 from teelog.cli.duration import DURATION
 from teelog.cli.proof import utc
+from teelog.cli.repeat import until_stopped
 from teelog.cli.standing import Wanted
 from teelog.errors import ConfigError, MisbehaviourError, NotWitnessed, RefusedError, TeelogError, UnavailableError
 from teelog.statement import names
@@ -284,25 +283,13 @@ class _Refresh:
         return Fetched(shown, fetched[-1].ended if fetched else None, trouble)
 
     async def go_on(self, every: float) -> None:
-        """Until SIGTERM or SIGINT."""
-        stopped = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopped.set)
+        """Until SIGTERM or SIGINT: between two files, the write itself is not asynchronous."""
         output.note(f"refreshing {self.path} every {every:g} s")
-        while not stopped.is_set():
-            work = asyncio.ensure_future(self._try())
-            stop = asyncio.ensure_future(stopped.wait())
-            await asyncio.wait((work, stop), return_when=asyncio.FIRST_COMPLETED)
-            stop.cancel()
-            if not work.done():
-                work.cancel()  # between two files: the write itself is not asynchronous
-                with contextlib.suppress(asyncio.CancelledError):
-                    await work
-                break
-            pause = every if work.result() else min(every, SOONER)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopped.wait(), pause)
+
+        async def attempt() -> float:
+            return every if await self._try() else min(every, SOONER)
+
+        await until_stopped(attempt)
 
     async def _try(self) -> bool:
         """Whether the file is fresh now. Misbehaviour ends the command; all else may heal."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +14,7 @@ import click
 from teelog.cli import log_mirror_push, online, output, standing
 from teelog.cli import policy as policies
 from teelog.cli.duration import DURATION
+from teelog.cli.repeat import until_stopped
 from teelog.client.source import is_url
 from teelog.errors import MisbehaviourError, TeelogError, UnavailableError
 from teelog.tlog.policy import Policy
@@ -152,25 +151,14 @@ class _Work:
             return found
 
     async def go_on(self, every: float) -> None:
-        """Until SIGTERM or SIGINT."""
-        stopped = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopped.set)
+        """Until SIGTERM or SIGINT: what is written by then is whole, what is not is fetched by the next run."""
         output.note(f"copying {self.place} every {every:g} s")
-        while not stopped.is_set():
-            work = asyncio.ensure_future(self._try())
-            stop = asyncio.ensure_future(stopped.wait())
-            await asyncio.wait((work, stop), return_when=asyncio.FIRST_COMPLETED)
-            stop.cancel()
-            if not work.done():
-                work.cancel()  # what is written is whole, what is not is fetched by the next run
-                with contextlib.suppress(asyncio.CancelledError):
-                    await work
-                break
-            work.result()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopped.wait(), every)
+
+        async def attempt() -> float:
+            await self._try()
+            return every
+
+        await until_stopped(attempt)
 
     async def _try(self) -> None:
         """Misbehaviour ends the command; all else may heal."""
