@@ -27,7 +27,7 @@ from teelog.statement.index_map import Mapped
 from teelog.tlog.checkpoint import Checkpoint
 from teelog.tlog.rfc6962 import leaf_hash
 from teelog.witness.frontier import Frontier
-from teelog.witness.state import connect
+from teelog.witness.state import connect, transaction
 
 INDEX, PROGRESS = "index.db", "progress.db"
 KEPT_BATCHES = 256  # behind the last confirmed leaf
@@ -186,8 +186,7 @@ class Rebuilt:
 
     def confirm(self, confirmed: Confirmed) -> None:
         """Moves on by a leaf that was found right."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(self._db):
             self._db.execute(
                 "INSERT OR REPLACE INTO confirmed VALUES (0, ?, ?, ?, ?, ?, ?)",
                 (
@@ -205,11 +204,6 @@ class Rebuilt:
                     " ORDER BY size DESC LIMIT ?))",
                     (confirmed.input_size, KEPT_BATCHES),
                 )
-            self._db.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                self._db.execute("ROLLBACK")
-            raise
         self.confirmed = confirmed
 
     def follow(self, head: Checkpoint, note: bytes) -> None:

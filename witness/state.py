@@ -13,7 +13,7 @@ import contextlib
 import enum
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -106,6 +106,22 @@ def connect(path: Path, synchronous: str = "FULL") -> sqlite3.Connection:
     return db
 
 
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection, commit: Callable[[], object] | None = None) -> Iterator[None]:
+    """All of what is done in it, or nothing. commit: in place of a plain COMMIT. Raises sqlite3.Error."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        if commit is None:
+            db.execute("COMMIT")
+        else:
+            commit()
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            db.execute("ROLLBACK")
+        raise
+
+
 def connect_reader(path: Path) -> sqlite3.Connection:
     """A connection that cannot write, beside a running witness. Raises sqlite3.Error."""
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT)
@@ -178,17 +194,10 @@ class Store:
 
         Raises sqlite3.Error: the outcome is unknown, nothing may be signed.
         """
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            # W-36: "checking the old size against the latest checkpoint and persisting the new checkpoint must be
-            # performed atomically".
-            won = [self._swap(move) for move in moves]
-            self._commit()
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                self._db.execute("ROLLBACK")
-            raise
-        return won
+        # W-36: "checking the old size against the latest checkpoint and persisting the new checkpoint must be
+        # performed atomically".
+        with transaction(self._db, self._commit):
+            return [self._swap(move) for move in moves]
 
     def _commit(self) -> None:
         self._db.execute("COMMIT")
@@ -234,14 +243,8 @@ class Store:
 
     def add_logs(self, entries: Sequence[LogEntry]) -> None:
         """Adds all of these, or none. Raises sqlite3.IntegrityError where one is known."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(self._db, self._commit):
             self._db.executemany(_INSERT_LOG, map(_row, entries))
-            self._commit()
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                self._db.execute("ROLLBACK")
-            raise
         self._changed += entries
 
     # -- whose database this is ---------------------------------------------------------------------------------------

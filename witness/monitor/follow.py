@@ -26,6 +26,7 @@ from teelog.errors import ConfigError, TeelogError, UnavailableError, Verificati
 from teelog.statement.effective import Effect, NamespaceEffect, Rows
 from teelog.statement.index_map import map_read
 from teelog.tlog.fork import ForkProof
+from teelog.tlog.tiles import Tile
 from teelog.witness.monitor import portion, standing, views
 from teelog.witness.monitor.ahead import Ahead, Batch, BatchRead, Known
 from teelog.witness.monitor.aims import Aims
@@ -261,9 +262,10 @@ class Follower:
                     expected=signed.hex(),
                     actual=root.hex(),
                 )
-            await self._settle(tree, target.place.source)
-            tree.cut()
-            self._own.write(tree.taken())
+            full = await self._settled(tree, target.place.source)
+            if tree.size > before:
+                tree.cut()
+                self._own.write([*full, *tree.taken()])
             after = replace(self._followed, size=tree.size, root=root)
             if tree.size == head.size and head.size >= self._followed.signed:
                 after = replace(self._reached(target), size=tree.size, root=root)
@@ -323,23 +325,24 @@ class Follower:
         if aims.encode() != self._followed.aims:
             self._advance(replace(self._followed, aims=aims.encode()))
 
-    async def _settle(self, tree: Rehash, source: TileSource) -> None:
-        """The hash tiles that the log serves are those that follow from its entries. Raises VerificationError."""
+    async def _settled(self, tree: Rehash, source: TileSource) -> list[tuple[Tile, bytes]]:
+        """The tiles that have become full: those that the log serves, too. Raises VerificationError."""
         due = tree.taken()
         served = await asyncio.gather(*(source.tile(tile) for tile, _ in due))
         for (tile, expected), actual in zip(due, served, strict=True):
             if actual != expected:
                 raise VerificationError(f"{source.name}/{tile.path} is not the tile that follows from the entries")
-        self._own.write(due)
+        return due
 
     async def _map(self, source: Joined) -> None:
         """Shows the rules what was hashed. Raises READ_ERRORS."""
         start, end = self._followed.mapped, self._followed.size
         if start >= end:
             return
-        reader = LogReader(source, end, self._followed.root)
-        begun = start > 0 and self._state.effective({}).log_policy() is not None
-        ours = begun if start else await portion.is_of_our_kind(reader, self._followed.origin)
+        if start:
+            ours = self._state.effective({}).log_policy() is not None
+        else:
+            ours = await portion.is_of_our_kind(LogReader(source, end, self._followed.root), self._followed.origin)
         if not ours and not self._settings.watched:
             self._advance(replace(self._followed, mapped=end))
             return

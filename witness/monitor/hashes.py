@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from teelog import durable
 from teelog.client.rehash import Rehash
 from teelog.errors import ConfigError, RefusedError, UnavailableError
 from teelog.tlog import tiles
@@ -64,15 +65,11 @@ class HashFiles:
                     written[tile.level] = os.open(self.folder / str(tile.level), flags, 0o600)
                 os.pwrite(written[tile.level], data, tile.index * TILE_LENGTH)
             for descriptor in written.values():
-                os.fsync(descriptor)
+                durable.sync(descriptor)
         finally:
             for descriptor in written.values():
                 os.close(descriptor)
-        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        durable.sync_directory(self.folder)
 
     def _read(self, level: int, start: int, count: int) -> bytes | None:
         try:

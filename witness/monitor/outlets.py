@@ -2,7 +2,8 @@
 
 What was told is written down after it was told, so a kill repeats an alert and never loses one; receivers know it again
 by its id and number. Alerts leave in the order of their numbers, and none is skipped: one that a receiver refuses is
-sent without its text, which may be a stranger's and offend a filter; if that is refused, too, the outlet waits.
+sent without its text and its subject, which may be a stranger's and offend a filter; if that is refused, too, the
+outlet waits.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from teelog.tlog.rfc6962 import EMPTY_ROOT
 from teelog.witness.monitor.finding import Finding
 from teelog.witness.monitor.ledger import TABLES as LEDGER_TABLES
 from teelog.witness.monitor.ledger import Ledger
-from teelog.witness.state import connect, connect_reader
+from teelog.witness.state import connect, connect_reader, transaction
 
 VERSION = 2  # of the tables
 APPLICATION = 0x74656D6F
@@ -90,7 +90,7 @@ class State:
                 f"{_TABLES}{LEDGER_TABLES} COMMIT;"
             )
             state = cls(db)
-            with state._transaction():
+            with transaction(db):
                 state._put(Followed(origin))
         finally:
             db.close()
@@ -144,7 +144,7 @@ class State:
 
         Raises Moved where the state is no longer ``before``.
         """
-        with self._transaction():
+        with transaction(self._db):
             if self.followed() != before:
                 raise Moved("another process writes this monitor's state")
             self._put(after)
@@ -158,7 +158,7 @@ class State:
 
         dropped: entries from this index on were of a tree that is left: others may come in their places.
         """
-        with self._transaction():
+        with transaction(self._db):
             if self.followed() != before:
                 raise Moved("another process writes this monitor's state")
             self._put(after)
@@ -212,12 +212,12 @@ class State:
 
     def tell(self, sink: str, number: int) -> None:
         """Everything up to ``number`` was delivered."""
-        with self._transaction():
+        with transaction(self._db):
             self._db.execute("INSERT OR REPLACE INTO told VALUES (?, ?, NULL, NULL)", (sink, number))
 
     def untold(self, sink: str, now: int, cause: str) -> None:
         """Delivery failed."""
-        with self._transaction():
+        with transaction(self._db):
             self._db.execute(
                 "INSERT INTO told VALUES (?, 0, ?, ?) ON CONFLICT (sink)"
                 " DO UPDATE SET since = coalesce(since, excluded.since), cause = excluded.cause",
@@ -226,23 +226,12 @@ class State:
 
     def settle(self, number: int, now: int) -> None:
         """The owner has dealt with all events up to ``number``."""
-        with self._transaction():
+        with transaction(self._db):
             self.ledger.settle(number, now)
 
     def unasked(self, sinks: Collection[str]) -> None:
         """Nobody but ``sinks`` is told any more: what failed elsewhere is no trouble."""
         gone = [(sink,) for sink in self.troubles() if sink not in sinks]
         if gone:
-            with self._transaction():
+            with transaction(self._db):
                 self._db.executemany("UPDATE told SET since = NULL, cause = NULL WHERE sink = ?", gone)
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                self._db.execute("ROLLBACK")
-            raise

@@ -42,7 +42,7 @@ class JsonLines:
                 line = torn + data + b"\n"
                 if os.write(descriptor, line) != len(line):
                     raise UnavailableError(f"{self._path} took only a part of a line")
-                os.fsync(descriptor)
+                durable.sync(descriptor)
             finally:
                 os.close(descriptor)
             if size == 0:
